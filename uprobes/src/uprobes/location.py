@@ -1,0 +1,54 @@
+"""Where a spec points: the records that name resolution hands to the engine."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from uprobes.errors import ProbeError
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One probe point of one process, with the names it goes by.
+
+    `address` is the run-time address. `elf_address` and `file_offset` are the other two ways to count;
+    `function_address` and `function_size` bound the function around it (0 when unknown).
+    """
+
+    address: int
+    spec: str
+    object: str = ""
+    path: str = ""
+    function: str | None = None
+    offset: int = 0
+    elf_address: int | None = None
+    file_offset: int | None = None
+    function_address: int = 0
+    function_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a spec came to: `locations` to probe, `refused` ones with their reasons.
+
+    `pending` says that the object is not mapped (yet).
+    """
+
+    locations: tuple[Location, ...] = ()
+    refused: tuple[ProbeError, ...] = ()
+    pending: bool = False
+
+
+class Resolver(Protocol):
+    """Turns specs into locations; the engine never reads names itself."""
+
+    def resolve(self, spec: str, pid: int) -> Resolution:
+        """Resolve a spec in a process; raises ProbeError when it means nothing or too much."""
+        ...
+
+    def locate(self, address: int, pid: int) -> Location:
+        """Name a run-time address of a process as well as can be."""
+        ...
+
+    def forget(self, pid: int) -> None:
+        """Drop what is remembered of a process's mappings (they changed)."""
+        ...
