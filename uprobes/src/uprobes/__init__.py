@@ -1,1 +1,84 @@
-"""uprobes."""
+"""Probes with Python handlers in live, unmodified Linux processes."""
+
+from insn import Method
+from uprobes.attach import attach, spawn
+from uprobes.errors import (
+    AlreadyRegistered,
+    AlreadyTraced,
+    Ambiguous,
+    BadSpec,
+    CannotMap,
+    ForeignBreakpoint,
+    NoSuchObject,
+    NoSuchProcess,
+    NoSuchSymbol,
+    NotABoundary,
+    NotExecutable,
+    NotMapped,
+    NotPermitted,
+    NotRegistered,
+    ProbeError,
+    Refused,
+    SpawnFailed,
+    TargetGone,
+    UnsupportedTarget,
+)
+from uprobes.hit import Hit, Outcome, Return
+from uprobes.location import Location
+from uprobes.probe import Probe, ProbeState, Uprobe, Uretprobe
+from uprobes.registration import (
+    register_uprobe,
+    register_uprobes,
+    register_uretprobe,
+    register_uretprobes,
+    unregister_uprobe,
+    unregister_uprobes,
+    unregister_uretprobe,
+    unregister_uretprobes,
+)
+from uprobes.target import ExitStatus, Registration, Request, Target
+
+__all__ = [
+    "AlreadyRegistered",
+    "AlreadyTraced",
+    "Ambiguous",
+    "BadSpec",
+    "CannotMap",
+    "ExitStatus",
+    "ForeignBreakpoint",
+    "Hit",
+    "Location",
+    "Method",
+    "NoSuchObject",
+    "NoSuchProcess",
+    "NoSuchSymbol",
+    "NotABoundary",
+    "NotExecutable",
+    "NotMapped",
+    "NotPermitted",
+    "NotRegistered",
+    "Outcome",
+    "Probe",
+    "ProbeError",
+    "ProbeState",
+    "Refused",
+    "Registration",
+    "Request",
+    "Return",
+    "SpawnFailed",
+    "Target",
+    "TargetGone",
+    "UnsupportedTarget",
+    "Uprobe",
+    "Uretprobe",
+    "attach",
+    "register_uprobe",
+    "register_uprobes",
+    "register_uretprobe",
+    "register_uretprobes",
+    "spawn",
+    "unregister_uprobe",
+    "unregister_uprobes",
+    "unregister_uretprobe",
+    "unregister_uretprobes",
+]

@@ -49,6 +49,10 @@ class Resolver(Protocol):
         """Name a run-time address of a process as well as can be."""
         ...
 
+    def linker_hook(self, pid: int) -> int | None:
+        """Return the address that the dynamic linker calls whenever it changed what is mapped, None without one."""
+        ...
+
     def forget(self, pid: int) -> None:
         """Drop what is remembered of a process's mappings (they changed)."""
         ...

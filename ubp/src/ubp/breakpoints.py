@@ -1,0 +1,219 @@
+"""The breakpoints of one process: what stands where, what stood there before, and a view that hides them.
+
+Rules:
+- memory is read before it is written: a trap that is not ours is never overwritten, and one of ours that somebody
+  else overwrote is never "restored";
+- many at once cost one read and one write per run of neighbouring pages, not one per breakpoint;
+- writing one is a single-byte (or single-unit) store, so threads may run meanwhile.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ubp.errors import AlreadyInserted, Changed, ForeignBreakpoint, NotInserted, UbpError
+from ubp.ports import Memory
+
+PAGE = 4096
+JOIN = 4 * PAGE
+"""Breakpoints closer than this are read and written in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breakpoint:
+    """A trap written at `address`; `original` are the bytes that it hides."""
+
+    address: int
+    original: bytes
+
+
+class Breakpoints:
+    """Insert, remove and hide breakpoints in one process's memory.
+
+    `trap` is the architecture's breakpoint instruction.
+    """
+
+    def __init__(self, memory: Memory, trap: bytes) -> None:
+        self.memory = memory
+        self.trap = trap
+        self._by_address: dict[int, bytes] = {}
+        self._removed: dict[int, bytes] = {}
+        """What stood at addresses that had a breakpoint once: a copy of the memory may still hold it."""
+
+    def __len__(self) -> int:
+        return len(self._by_address)
+
+    def __iter__(self) -> Iterator[Breakpoint]:
+        return (Breakpoint(a, o) for a, o in self._by_address.items())
+
+    def at(self, address: int) -> Breakpoint | None:
+        """Return the breakpoint that begins at an address, if there is one."""
+        original = self._by_address.get(address)
+        return None if original is None else Breakpoint(address, original)
+
+    def insert(self, address: int) -> Breakpoint:
+        """Write one breakpoint; raises AlreadyInserted, ForeignBreakpoint or the memory's own error."""
+        refused = self.insert_many([address])
+        for error in refused.values():
+            raise error
+        return Breakpoint(address, self._by_address[address])
+
+    def remove(self, address: int) -> None:
+        """Put the original bytes back; raises NotInserted or Changed."""
+        refused = self.remove_many([address])
+        for error in refused.values():
+            raise error
+
+    def insert_many(self, addresses: Iterable[int]) -> dict[int, Exception]:
+        """Write many breakpoints at once; return the refused ones with their errors, the others are in."""
+        refused: dict[int, Exception] = {}
+        known = self._by_address
+        wanted = []
+        for address in sorted(set(addresses)):
+            if address in known:
+                refused[address] = AlreadyInserted("a breakpoint of ours stands there", address=address)
+            else:
+                wanted.append(address)
+        trap = self.trap
+        size = len(trap)
+        for run in _runs(wanted, size):
+            start, end = run[0], run[-1] + size
+            try:
+                before = self.memory.read(start, end - start)
+            except Exception as error:
+                refused.update(self._one_by_one(run, error))
+                continue
+            after = bytearray(before)
+            fresh = {}
+            for address in run:
+                offset = address - start
+                original = before[offset : offset + size]
+                if original == trap:
+                    refused[address] = ForeignBreakpoint(
+                        "a breakpoint that is not ours stands there", address=address,
+                        hint="remove it, or detach the tool that put it in",
+                    )
+                else:
+                    fresh[address] = original
+                    after[offset : offset + size] = trap
+            self._write_pages(start, before, after)
+            known.update(fresh)
+        return refused
+
+    def _one_by_one(self, run: list[int], error: Exception) -> dict[int, Exception]:
+        if len(run) == 1:
+            return {run[0]: error}
+        refused: dict[int, Exception] = {}
+        for address in run:
+            refused.update(self.insert_many([address]))
+        return refused
+
+    def remove_many(self, addresses: Iterable[int]) -> dict[int, UbpError]:
+        """Take many breakpoints out at once; return those that were not there as we left them."""
+        refused: dict[int, UbpError] = {}
+        known = self._by_address
+        wanted = []
+        for address in sorted(set(addresses)):
+            if address in known:
+                wanted.append(address)
+            else:
+                refused[address] = NotInserted("no breakpoint of ours stands there", address=address)
+        trap = self.trap
+        size = len(trap)
+        for run in _runs(wanted, size):
+            start, end = run[0], run[-1] + size
+            try:
+                before = self.memory.read(start, end - start)
+            except Exception:
+                if len(run) > 1:
+                    for address in run:
+                        refused.update(self.remove_many([address]))
+                else:
+                    del known[start]
+                    refused[start] = Changed("the memory of the breakpoint is gone", address=start)
+                continue
+            after = bytearray(before)
+            for address in run:
+                offset = address - start
+                if before[offset : offset + size] == trap:
+                    after[offset : offset + size] = known[address]
+                else:
+                    refused[address] = Changed("somebody overwrote the breakpoint", address=address)
+            self._write_pages(start, before, after)
+            for address in run:
+                self._removed[address] = known.pop(address)
+        return refused
+
+    def _write_pages(self, start: int, before: bytes, after: bytearray) -> None:
+        """Write what differs, in stretches of whole pages, so that untouched pages stay shared with the file."""
+        size = len(before)
+        stretch: int | None = None
+        offset = 0
+        while offset < size:
+            end = min(size, (start + offset) // PAGE * PAGE + PAGE - start)
+            if before[offset:end] != after[offset:end]:
+                if stretch is None:
+                    stretch = offset
+            elif stretch is not None:
+                self.memory.write(start + stretch, bytes(after[stretch:offset]))
+                stretch = None
+            offset = end
+        if stretch is not None:
+            self.memory.write(start + stretch, bytes(after[stretch:]))
+
+    def forget(self, addresses: Iterable[int] | None = None) -> None:
+        """Drop breakpoints without writing: their memory is gone (exec, munmap)."""
+        if addresses is None:
+            self._by_address.clear()
+            self._removed.clear()
+        else:
+            for address in addresses:
+                self._by_address.pop(address, None)
+
+    def inherit(self, parent: "Breakpoints") -> None:
+        """Take over what a copy of the parent's memory holds: its breakpoints, removed ones included.
+
+        Those that are not in the copy after all are found `Changed` when they are removed, and left alone.
+        """
+        self._by_address = {**parent._removed, **parent._by_address}
+
+    def lift(self, address: int) -> None:
+        """Put the original bytes back for a moment (stepping in place); `lower` writes the trap again."""
+        self.memory.write(address, self._by_address[address])
+
+    def lower(self, address: int) -> None:
+        """Write the trap of a lifted breakpoint again."""
+        self.memory.write(address, self.trap)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Read memory as the program would see it without our breakpoints."""
+        return self.mask(address, self.memory.read(address, size))
+
+    def mask(self, address: int, code: bytes) -> bytes:
+        """Replace our traps in bytes that were read from `address` by what they hide."""
+        known = self._by_address
+        width = len(self.trap)
+        first, end = address - width + 1, address + len(code)
+        if end - first <= len(known):
+            inside = [a for a in range(first, end) if a in known]
+        else:
+            inside = [a for a in known if first <= a < end]
+        if not inside:
+            return code
+        masked = bytearray(code)
+        for at in inside:
+            for index, byte in enumerate(known[at]):
+                if address <= at + index < end:
+                    masked[at + index - address] = byte
+        return bytes(masked)
+
+
+def _runs(addresses: list[int], size: int) -> Iterator[list[int]]:
+    """Split sorted addresses where the gap is too wide to read across."""
+    run: list[int] = []
+    for address in addresses:
+        if run and address - run[-1] > JOIN + size:
+            yield run
+            run = []
+        run.append(address)
+    if run:
+        yield run

@@ -1,0 +1,175 @@
+"""Run the instruction under a breakpoint, by any of the four ways, and repair what moved.
+
+Rules:
+- a `Plan` is made once per probe point and says everything; a `Step` is what one thread has under way;
+- nothing here waits, resumes or signals: the caller does what the returned `Action` says and calls again;
+- a step that did not happen (a fault, a signal first) is undone by `abort_step`: the thread stands at the probe point
+  as if the instruction had not begun.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import insn
+from insn import Fixups, Instruction, Method, Relocated
+from ubp.errors import NotProbeable
+from ubp.ports import Memory, Registers
+from ubp.rules import Moved, StepRules
+
+MARGIN = 1 << 16
+"""Kept free below ±2 GiB when the reach of a copy is asked for."""
+
+
+class Action(enum.Enum):
+    """What the caller does with the thread next."""
+
+    CONTINUE = "continue"
+    STEP = "step"
+    STEP_IN_PLACE = "step in place"
+    """Hold the other threads, lift the breakpoint, step, lower it, let them go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the instruction of one probe point is executed.
+
+    `resume` is the address at which a thread can simply go on (a boosted copy; the target of a jump that needs no
+    registers), None when there is more to do. `copy` is what must stand in the slot.
+    """
+
+    instruction: Instruction
+    method: Method
+    copy: Relocated | None = None
+    emulate: Callable[[Registers, Memory], None] | None = None
+    resume: int | None = None
+
+    def original_of(self, ip: int) -> int | None:
+        """Return the original address that an address inside the copy stands for, None when it is outside."""
+        copy = self.copy
+        if copy is None:
+            return None
+        offset = ip - copy.address
+        if not 0 <= offset < len(copy.code) + 1:
+            return None
+        best = None
+        for boundary, original in copy.boundaries:
+            if boundary <= offset:
+                best = original
+        return best
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that one thread has under way."""
+
+    plan: Plan
+    saved: int
+    flags: int
+
+
+class Stepper:
+    """The state machine of one architecture; it keeps no state itself."""
+
+    def __init__(self, rules: StepRules) -> None:
+        self.rules = rules
+
+    def plan(self, verdict: insn.Verdict, method: Method, slot: int | None = None) -> Plan:
+        """Say how an instruction will be executed; raises NotProbeable or insn's errors.
+
+        `slot` is the address at which the copy will stand (needed for `step` and `boost`).
+        """
+        instruction = verdict.instruction
+        reason = verdict.why_not(method)
+        if reason is not None:
+            raise NotProbeable(
+                reason.why, address=instruction.address, reason=reason.code, hint=reason.hint
+            )
+        if method is Method.EMULATE:
+            return Plan(
+                instruction, method, emulate=insn.emulator(instruction),
+                resume=insn.constant_resume(instruction),
+            )
+        if method is Method.INLINE:
+            return Plan(instruction, method)
+        if slot is None:
+            raise NotProbeable(
+                f"the method {method} needs a slot", address=instruction.address, reason="no-slot"
+            )
+        if method is Method.BOOST:
+            copy = insn.relocate(instruction, slot, back=instruction.end)
+            return Plan(instruction, method, copy, resume=slot)
+        return Plan(instruction, method, insn.relocate(instruction, slot))
+
+    def before_step(
+        self, plan: Plan, registers: Registers, memory: Memory
+    ) -> tuple[Action, Step | None]:
+        """Set a thread that stands at the probe point on its way.
+
+        Raises the memory's error when an emulated instruction cannot reach its operand: nothing has changed then,
+        and the instruction must be run by `step` or `inline` so that the hardware reports the fault.
+        """
+        rules = self.rules
+        if plan.resume is not None:
+            registers[rules.ip] = plan.resume
+            return Action.CONTINUE, None
+        if plan.emulate is not None:
+            plan.emulate(registers, memory)
+            return Action.CONTINUE, None
+        flags = registers[rules.flags]
+        copy = plan.copy
+        if copy is None:
+            registers[rules.ip] = plan.instruction.address
+            return Action.STEP_IN_PLACE, Step(plan, 0, flags)
+        saved = 0
+        if copy.scratch is not None:
+            saved = registers[copy.scratch]
+            registers[copy.scratch] = copy.scratch_value
+        registers[rules.ip] = copy.address
+        return Action.STEP, Step(plan, saved, flags)
+
+    def after_step(self, step: Step, registers: Registers, memory: Memory) -> bool:
+        """Repair what moved after the step; False when the same instruction must be stepped once more."""
+        plan, rules = step.plan, self.rules
+        instruction, copy = plan.instruction, plan.copy
+        start = instruction.address if copy is None else copy.address
+        repeats = Fixups.REPEATS in insn.fixups_of(instruction) if copy is None else Fixups.REPEATS in copy.fixups
+        if repeats and registers[rules.ip] == start:
+            return False
+        fixups = insn.fixups_of(instruction) & _IN_PLACE if copy is None else copy.fixups
+        moved = Moved(instruction.address, instruction.length, start, step.flags)
+        for fixup, repair in rules.repairs.items():
+            if fixup in fixups:
+                repair(moved, registers, memory)
+        if copy is not None and copy.scratch is not None:
+            registers[copy.scratch] = step.saved
+        return True
+
+    def repair_in_place(
+        self, plan: Plan, flags: int, registers: Registers, memory: Memory
+    ) -> None:
+        """Undo what stepping itself did to an instruction whose copy needs no other repair; `flags` are from before."""
+        copy = plan.copy
+        start = plan.instruction.address if copy is None else copy.address
+        moved = Moved(plan.instruction.address, plan.instruction.length, start, flags)
+        for fixup, repair in self.rules.repairs.items():
+            if fixup in _IN_PLACE and fixup in insn.fixups_of(plan.instruction):
+                repair(moved, registers, memory)
+
+    def repair_newborn(self, plan: Plan, registers: Registers, memory: Memory) -> None:
+        """Repair the registers of a thread that was born in the copy of a system call."""
+        copy = plan.copy
+        if copy is not None and Fixups.SYSTEM_CALL in copy.fixups:
+            moved = Moved(plan.instruction.address, plan.instruction.length, copy.address, 0)
+            self.rules.repairs[Fixups.SYSTEM_CALL](moved, registers, memory)
+
+    def abort_step(self, step: Step, registers: Registers) -> None:
+        """Undo a step that did not happen: the thread stands at the probe point again."""
+        copy = step.plan.copy
+        if copy is not None and copy.scratch is not None:
+            registers[copy.scratch] = step.saved
+        registers[self.rules.ip] = step.plan.instruction.address
+
+
+_IN_PLACE = Fixups.PUSHED_TRAP_FLAG | Fixups.SYSTEM_CALL
+"""Fixups that undo the stepping itself, needed where the instruction did not move as well."""

@@ -1,0 +1,79 @@
+"""The SSOL areas of one process: mapped by the process itself, near the text that they serve."""
+
+import errno
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import ssol
+from uprobes import inject
+from uprobes.errors import CannotMap, ProbeError
+from uprobes.maps import gap_near, read_mappings
+
+if TYPE_CHECKING:
+    from uprobes.process import Process
+
+PROT_READ_EXEC = 5
+MAP_PRIVATE_ANONYMOUS_NOREPLACE = 0x02 | 0x20 | 0x100000
+LOWEST = 0x10000
+"""The usual vm.mmap_min_addr."""
+HIGHEST = 0x7FFF_FFFF_0000
+GUARD = 1 << 20
+"""Kept free around an area, so that a heap or a stack next to it can still grow a little."""
+DISTANCE = (1 << 31) - (1 << 20)
+TRIES = 8
+
+
+class AreaMapper:
+    """Maps areas through a stopped thread of the process (ssol.Mapper).
+
+    The areas can be read and executed, never written by the process; we fill them with traps before use.
+    """
+
+    def __init__(self, process: "Process") -> None:
+        self.process = process
+
+    def map(self, near: Sequence[int], size: int) -> int:
+        """Map `size` bytes within reach of all the addresses; raises ssol.NoAreaInReach or CannotMap."""
+        process = self.process
+        process.may_call()
+        reach = tuple(near)
+        for guard in (GUARD, 0):
+            mappings = read_mappings(process.pid)
+            for _ in range(TRIES):
+                address = gap_near(
+                    mappings, reach, size, distance=DISTANCE, lowest=LOWEST, highest=HIGHEST, guard=guard
+                )
+                if address is None:
+                    break
+                try:
+                    got = process.call(
+                        "mmap", address, size, PROT_READ_EXEC, MAP_PRIVATE_ANONYMOUS_NOREPLACE, NO_FILE, 0
+                    )
+                except OSError as error:
+                    if error.errno == errno.EEXIST:
+                        mappings = read_mappings(process.pid)
+                        continue
+                    if error.errno == errno.EPERM and guard:
+                        break
+                    raise CannotMap(
+                        f"process {process.pid} could not map an SSOL area: {error.strerror}",
+                        address=address,
+                    ) from None
+                if got != address:
+                    process.call("munmap", got, size)
+                    break
+                trap = process.machine.arch.fill
+                process.memory.write(address, trap * (size // len(trap)))
+                return address
+        anchor = reach[0] if reach else 0
+        raise ssol.NoAreaInReach(f"no room for {size} bytes within reach of {anchor:#x}")
+
+    def unmap(self, address: int, size: int) -> None:
+        """Give an area back; a process that is gone or forbids it keeps it."""
+        try:
+            self.process.call("munmap", address, size)
+        except (OSError, ProbeError):
+            return
+
+
+NO_FILE = (1 << 64) - 1

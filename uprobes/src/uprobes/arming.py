@@ -1,0 +1,234 @@
+"""Put probes into a process and take them out: many at once, while its threads run.
+
+A breakpoint is one byte, so nobody needs to be stopped to write it. What a probe needs besides (a slot) is made at its
+first hit; what may be refused is refused here, before anything is touched.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import insn
+import ubp
+from insn import Method
+from uprobes.errors import (
+    ForeignBreakpoint,
+    NotExecutable,
+    NotMapped,
+    ProbeError,
+    Refused,
+)
+from uprobes.location import Location
+from uprobes.maps import Mapping
+from uprobes.probe import HANDLER_METHODS, Probe, ProbePoint, ProbeState, choose
+from uprobes.process import Process
+
+if TYPE_CHECKING:
+    from uprobes.engine import Engine
+
+FEW = 32
+"""Up to so many new probe points are judged one by one."""
+
+
+class Arming:
+    """Registers and unregisters probes; lives in the tracing thread."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self.engine = engine
+
+    def arm(self, process: Process, wanted: Sequence[tuple[Probe, Location]]) -> list[ProbeError]:
+        """Register probes at their locations; return the refused ones' errors, each also in `probe.error`."""
+        refused: list[ProbeError] = []
+        points = process.points
+        fresh: dict[int, list[tuple[Probe, Location]]] = {}
+        for probe, location in wanted:
+            probe.location = location
+            point = points.get(location.address)
+            if point is None:
+                fresh.setdefault(location.address, []).append((probe, location))
+            else:
+                self._join(point, probe, refused)
+        made = self._judge(process, fresh, refused)
+        # Known before the first thread can hit it: a hit that nobody knows would be the program's own trap.
+        points.update(made)
+        failed = process.breakpoints.insert_many(made)
+        for address, error in failed.items():
+            del points[address]
+            for probe in made.pop(address).probes:
+                self._refuse(probe, _as_probe_error(error, probe.location), refused)
+        for point in made.values():
+            for probe in point.probes:
+                probe.state = ProbeState.ARMED
+        return refused
+
+    def _judge(
+        self, process: Process, fresh: dict[int, list[tuple[Probe, Location]]], refused: list[ProbeError]
+    ) -> dict[int, ProbePoint]:
+        """Make the probe points that may be made."""
+        process.mappings(fresh=True)
+        addresses = sorted(fresh)
+        forced = any(p.wanted is not None or p.forbidden for ps in fresh.values() for p, _ in ps)
+        probeable = None
+        if len(addresses) > FEW and not forced:
+            probeable = self._scan(process, addresses)
+        made: dict[int, ProbePoint] = {}
+        mapping: Mapping | None = None
+        for number, address in enumerate(addresses):
+            probes = tuple(probe for probe, _ in fresh[address])
+            point = ProbePoint(process, address)
+            if mapping is None or not mapping.start <= address < mapping.end:
+                mapping = process.mapping_at(address)
+            error = _unfit(mapping, address, probes[0].location.spec)
+            if error is None and (probeable is None or not probeable[number]):
+                error = _unprobeable(point, probes)
+            if error is not None:
+                for probe in probes:
+                    self._refuse(probe, error, refused)
+                continue
+            point.probes = probes
+            for probe in probes:
+                probe.point = point
+                probe.failed = self.engine.failed
+            made[address] = point
+        return made
+
+    @staticmethod
+    def _scan(process: Process, addresses: list[int]) -> "np.ndarray[tuple[int], np.dtype[np.bool_]] | None":
+        """Tell for many addresses at once whether any method may be used; the others are looked at singly."""
+        arch = process.machine.arch
+        result = np.zeros(len(addresses), dtype=bool)
+        where = np.array(addresses, dtype=np.uint64)
+        wanted = insn.methods_mask(HANDLER_METHODS)
+        for mapping in process.mappings():
+            if not mapping.executable:
+                continue
+            low, high = np.searchsorted(where, [mapping.start, mapping.end])
+            if low == high:
+                continue
+            first, last = int(where[low]), int(where[high - 1])
+            end = min(last + arch.max_length, mapping.end)
+            try:
+                code = process.breakpoints.read(first, end - first)
+            except ProbeError:
+                continue
+            rows = insn.scan(code, first, arch, starts=(where[low:high] - np.uint64(first)).astype(np.int64))
+            result[low:high] = (rows["methods"] & wanted) != 0
+        return result
+
+    def _join(self, point: ProbePoint, probe: Probe, refused: list[ProbeError]) -> None:
+        """Add a probe to a point that others made."""
+        together = (*point.probes, probe)
+        if not choose(point.verdict, together):
+            self._refuse(probe, _unprobeable(point, (probe,)) or _conflict(probe), refused)
+            return
+        if probe.wanted is not None and point.plan is not None and point.plan.method is not probe.wanted:
+            point.process.drop_plan(point)
+        point.probes = together
+        probe.point = point
+        probe.failed = self.engine.failed
+        probe.state = ProbeState.ARMED
+
+    @staticmethod
+    def _refuse(probe: Probe, error: ProbeError, refused: list[ProbeError]) -> None:
+        probe.state = ProbeState.REFUSED
+        probe.error = error
+        refused.append(error)
+
+    def disarm(self, probes: Iterable[Probe]) -> None:
+        """Unregister probes; threads that are executing under one are not disturbed."""
+        empty: dict[Process, list[ProbePoint]] = {}
+        leaving: dict[ProbePoint, set[Probe]] = {}
+        for probe in probes:
+            point = probe.point
+            if point is None or probe.state not in (ProbeState.ARMED, ProbeState.DISABLED):
+                probe.state = ProbeState.UNREGISTERED
+                continue
+            leaving.setdefault(point, set()).add(probe)
+            probe.state = ProbeState.UNREGISTERED
+        for point, gone in leaving.items():
+            point.probes = tuple(p for p in point.probes if p not in gone)
+            if not point.probes:
+                empty.setdefault(point.process, []).append(point)
+            if point.process.returns is not None:
+                for probe in gone:
+                    if probe.returns:
+                        point.process.returns.forget(probe)
+        for process, points in empty.items():
+            if process.ended:
+                continue
+            process.breakpoints.remove_many([point.address for point in points])
+            for point in points:
+                if process.points.get(point.address) is point:
+                    del process.points[point.address]
+                if point.plan is not None:
+                    process.drop_plan(point)
+
+
+def _unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None:
+    """Say why memory can't hold a breakpoint, None when it can."""
+    if mapping is None:
+        return NotMapped("nothing is mapped there", spec=spec, address=address,
+                         hint="`uprobes list` shows what can be probed")
+    if not mapping.executable:
+        return NotExecutable(
+            f"that memory ({mapping.path or 'anonymous'}, {mapping.permissions}) holds no code",
+            spec=spec, address=address, hint="probes go on instructions; name a function",
+        )
+    if mapping.shared and mapping.inode:
+        return NotExecutable("the code is mapped shared: a breakpoint would reach the file and other processes",
+                             spec=spec, address=address, code="shared-mapping",
+                             hint="map the file privately")
+    if mapping.writable:
+        return NotExecutable(
+            "the code can be written by the program itself, which would not expect a breakpoint in it",
+            spec=spec, address=address, code="writable-code",
+            hint="probe a function in a file's text instead",
+        )
+    if mapping.path == "[vsyscall]":
+        return NotExecutable("the kernel emulates this page and nothing can be written to it",
+                             spec=spec, address=address, code="vsyscall",
+                             hint="probe the caller, or libc's function")
+    return None
+
+
+def _unprobeable(point: ProbePoint, probes: tuple[Probe, ...]) -> ProbeError | None:
+    """Say why an instruction can't be probed as these probes want, None when it can."""
+    address, spec = point.address, probes[0].location.spec
+    try:
+        verdict = point.verdict
+    except insn.InsnError as error:
+        return Refused(error.why, spec=spec, address=address, hint=error.hint, code=str(error.code))
+    except ProbeError as error:
+        error.spec = spec
+        return error
+    if choose(verdict, probes):
+        return None
+    method = next((p.wanted for p in probes if p.wanted is not None), None)
+    reason = verdict.why_not(method) if method is not None else verdict.why_not(Method.INLINE)
+    if reason is None:
+        return _conflict(probes[0])
+    way = f"by {method} " if method is not None else ""
+    return Refused(
+        f"`{verdict.instruction.text}` can't be probed {way}- {reason.why}", spec=spec, address=address,
+        hint=reason.hint, code=reason.code,
+    )
+
+
+def _conflict(probe: Probe) -> ProbeError:
+    return Refused(
+        "the methods that the instruction allows are all forbidden, or another probe there forces one",
+        spec=probe.location.spec, address=probe.location.address, code="no-method-left",
+        hint="allow another method",
+    )
+
+
+def _as_probe_error(error: Exception, location: Location) -> ProbeError:
+    if isinstance(error, ubp.ForeignBreakpoint):
+        return ForeignBreakpoint(
+            error.why, spec=location.spec, address=location.address, hint=error.hint
+        )
+    if isinstance(error, ProbeError):
+        error.spec = location.spec
+        return error
+    return Refused(str(error), spec=location.spec, address=location.address)

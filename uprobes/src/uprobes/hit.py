@@ -1,0 +1,116 @@
+"""What a handler gets: the hit of a probe, or the return of a function."""
+
+import enum
+from typing import TYPE_CHECKING
+
+from uprobes.memory import ProcessMemory
+from uprobes.tracee import Registers, Tracee
+
+if TYPE_CHECKING:
+    from uprobes.probe import Probe
+    from uprobes.process import Process
+
+
+class Outcome(enum.StrEnum):
+    """How a probed call ended."""
+
+    RETURNED = "returned"
+    UNWOUND = "unwound"
+    """The frame was left without returning: longjmp, an exception."""
+    LOST = "lost"
+    """Nobody can say: the thread ended, or the program turned into another, inside the call."""
+
+
+class Hit:
+    """One thread at one probe point, the instruction there not yet executed.
+
+    Registers are live while the handler runs, and writes to them reach the thread; a handler that moves the program
+    counter thereby skips the instruction. A hit that is kept longer shows the registers as they were.
+    """
+
+    __slots__ = ("_tracee", "_words", "probe", "tid")
+
+    def __init__(self, tracee: Tracee, probe: "Probe") -> None:
+        self._tracee = tracee
+        self._words = tracee.words
+        self.probe = probe
+        self.tid = tracee.tid
+
+    @property
+    def tracee(self) -> Tracee:
+        """The thread, as the engine knows it."""
+        return self._tracee
+
+    @property
+    def process(self) -> "Process":
+        """The address space of the thread, as the engine knows it."""
+        return self._tracee.process
+
+    @property
+    def pid(self) -> int:
+        """The process of the thread."""
+        return self._tracee.pid
+
+    @property
+    def address(self) -> int:
+        """The address of the probe point."""
+        return self.probe.address
+
+    @property
+    def registers(self) -> Registers:
+        """The registers by name."""
+        if self._words is self._tracee.words:
+            return self._tracee.registers
+        return Registers(self._tracee.machine, self._words)
+
+    @property
+    def memory(self) -> ProcessMemory:
+        """The memory of the process, as it is now."""
+        return self._tracee.process.memory
+
+    def arg(self, number: int) -> int:
+        """Return an integer argument of the function, counted from 0, by the calling convention.
+
+        Right at a function's first instruction only; raises NotMapped when it lies on a stack that is not there.
+        """
+        machine = self._tracee.machine
+        if 0 <= number < len(machine.arguments):
+            return self._words[machine.index[machine.arguments[number]]]  # type: ignore[no-any-return]
+        if number < 0:
+            raise IndexError(f"arguments are counted from 0, not {number}")
+        size = machine.arch.pointer_size
+        sp = self._words[machine.index[machine.sp]]
+        offset = machine.stack_arguments + size * (number - len(machine.arguments))
+        return self.memory.word(sp + offset, size)
+
+    def cstring(self, number: int, limit: int = 4096) -> bytes:
+        """Return the C string that an argument points to, at most `limit` bytes of it."""
+        return self.memory.cstring(self.arg(number), limit)
+
+    def keep(self) -> "Hit":
+        """Take a copy of the registers, so that they can be read after the handler is done."""
+        if self._words is self._tracee.words:
+            self._words = memoryview(bytes(self._tracee.buffer)).cast("Q")
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.probe.location.spec!r} tid={self.tid}>"
+
+
+class Return(Hit):
+    """One call of a probed function, ended.
+
+    `value` is the integer it returned (0 unless `outcome` is `returned`), `saved` what `save` gave at its entry,
+    `elapsed_ns` the time between our two stops, our own work at the entry left out.
+    """
+
+    __slots__ = ("elapsed_ns", "outcome", "saved", "value")
+
+    def __init__(
+        self, tracee: Tracee, probe: "Probe", value: int, saved: object, elapsed_ns: int, outcome: Outcome
+    ) -> None:
+        super().__init__(tracee, probe)
+        self.value = value
+        self.saved = saved
+        self.elapsed_ns = elapsed_ns
+        self.outcome = outcome

@@ -1,0 +1,83 @@
+"""Make a stopped thread do a system call for us, and leave no trace of it.
+
+The thread borrows a system call instruction that is already in its memory (the vDSO's, libc's), so no text is
+written. All signals are blocked meanwhile; registers, mask and a system call waiting to be restarted are put back.
+"""
+
+import errno
+import os
+import struct
+
+from uprobes import ptrace
+from uprobes.errors import CannotMap, TargetGone
+from uprobes.maps import read_mappings
+from uprobes.memory import ProcessMemory
+from uprobes.ptrace import WALL, Request
+from uprobes.tracee import BREAK_STATUS, Tracee
+
+ALL_SIGNALS = (1 << 64) - 1
+NO_CALL = (1 << 64) - 1
+SCAN_LIMIT = 1 << 21
+
+
+def find_call_instruction(pid: int, memory: ProcessMemory, code: bytes) -> int:
+    """Return the address of a system call instruction in the process's own text; raises CannotMap."""
+    mappings = [m for m in read_mappings(pid) if m.executable and m.path != "[vsyscall]"]
+    mappings.sort(key=lambda m: (m.path != "[vdso]", "libc" not in m.path, "ld-" not in m.path))
+    for mapping in mappings:
+        size = min(mapping.end - mapping.start, SCAN_LIMIT)
+        try:
+            found = memory.read(mapping.start, size).find(code)
+        except Exception:
+            continue
+        if found >= 0:
+            return mapping.start + found
+    raise CannotMap("the process has no system call instruction to borrow")
+
+
+def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
+    """Run one system call in a stopped thread; return its result, raise OSError with its error.
+
+    `site` is the address of a system call instruction. Raises TargetGone when the thread dies of something else.
+    """
+    machine = tracee.machine
+    tid = tracee.tid
+    registers = tracee.load()
+    kept = bytes(tracee.buffer)
+    mask = ptrace.signal_mask(tid)
+    ptrace.set_signal_mask(tid, ALL_SIGNALS)
+    try:
+        registers[machine.ip] = site
+        registers[machine.call_number] = machine.calls[name]
+        registers[machine.system_call] = NO_CALL
+        registers[machine.flags] &= ~machine.trap_flag
+        for register, value in zip(machine.call_arguments, arguments, strict=False):
+            registers[register] = value & NO_CALL
+        tracee.flush()
+        _step(tracee)
+        result = struct.unpack("<q", struct.pack("<Q", tracee.load()[machine.result]))[0]
+    finally:
+        tracee.buffer[:] = kept
+        try:
+            ptrace.call(Request.SETREGS, tid, 0, tracee.words_address)
+            ptrace.set_signal_mask(tid, mask)
+        except OSError as error:
+            if error.errno != errno.ESRCH:
+                raise
+        registers.changed = 0
+    if -4096 < result < 0:
+        raise OSError(-result, f"{name} in process {tracee.pid}: {os.strerror(-result)}")
+    return int(result)
+
+
+def _step(tracee: Tracee) -> None:
+    """Step the borrowed instruction, whatever else is reported meanwhile."""
+    while True:
+        ptrace.call(Request.SINGLESTEP, tracee.tid)
+        _, status = os.waitpid(tracee.tid, WALL)
+        if not os.WIFSTOPPED(status):
+            raise TargetGone(f"thread {tracee.tid} ended while it made room for the SSOL area")
+        if status == BREAK_STATUS:
+            return
+        if status >> 16 == 0:
+            tracee.hold(os.WSTOPSIG(status))

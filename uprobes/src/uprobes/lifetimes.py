@@ -1,0 +1,209 @@
+"""Births, new programs and ends: threads, forks, vforks, exec and exit.
+
+Rules:
+- a thread, and a child that shares memory until it execs (vfork), belongs to the process whose memory it runs in;
+- a child with a copy of the memory is cleaned of everything of ours and let go, unless forks are followed;
+- an exec leaves nothing of ours behind: probes named by symbol are resolved anew, others are gone.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from uprobes import ptrace
+from uprobes.errors import ProbeError
+from uprobes.probe import ProbeState
+from uprobes.process import Process
+from uprobes.ptrace import Event
+from uprobes.tracee import State, Tracee
+
+if TYPE_CHECKING:
+    from uprobes.engine import Engine
+
+SYS_KCMP = 312
+KCMP_VM = 1
+
+
+class Lifetimes:
+    """Keeps the engine's tracees and processes in step with the kernel's."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self.engine = engine
+        self.followed: set[int] = set()
+
+    # -- births -------------------------------------------------------------------------------------------------
+
+    def add(self, tid: int, pid: int, process: Process) -> Tracee:
+        """Take a thread in."""
+        tracee = Tracee(tid, pid, process, process.machine)
+        self.engine.tracees[tid] = tracee
+        process.tracees[tid] = tracee
+        return tracee
+
+    def newborn(self, tid: int) -> Tracee | None:
+        """Take in a thread or process that reports its first stop; None when it is not ours to keep.
+
+        A forked child that is not followed is cleaned and let go here.
+        """
+        engine = self.engine
+        pid = thread_group(tid)
+        if pid is None:
+            return None
+        for process in engine.processes.values():
+            if any(t.pid == pid for t in process.tracees.values()):
+                return self.add(tid, pid, process)
+        parent = self._parent_of(pid)
+        if parent is None:
+            with contextlib.suppress(OSError):
+                ptrace.call(ptrace.Request.DETACH, tid)
+            return None
+        if same_memory(parent.pid, pid):
+            return self.add(tid, pid, parent)
+        return self._forked(tid, pid, parent)
+
+    def _parent_of(self, pid: int) -> Process | None:
+        number: int | None = pid
+        while number:
+            number = parent_number(number)
+            for process in self.engine.processes.values():
+                if any(t.pid == number for t in process.tracees.values()):
+                    return process
+        processes = list(self.engine.processes.values())
+        return processes[0] if len(processes) == 1 else None
+
+    def _forked(self, tid: int, pid: int, parent: Process) -> Tracee | None:
+        """Deal with a child that has a copy of the parent's memory, stopped before its first instruction."""
+        child = Process(pid, parent.machine)
+        child.inherit(parent)
+        tracee = self.add(tid, pid, child)
+        tracee.state = State.STOPPED
+        try:
+            self._leave_birthplace(tracee, parent)
+            self.engine.processes[pid] = child
+            if self.engine.follow_forks:
+                return tracee
+            self.engine.retire(child)
+            tracee.detach()
+        except (OSError, ProbeError):
+            pass
+        self._drop(tracee)
+        return None
+
+    def adopt(self, tid: int) -> Tracee | None:
+        """Take in a thread that was unknown until it reported a stop."""
+        tracee = self.newborn(tid)
+        if tracee is None:
+            return None
+        tracee.state = State.STOPPED
+        if tracee.process.inherited is None:
+            self._leave_birthplace(tracee, tracee.process)
+        return tracee
+
+    def _leave_birthplace(self, tracee: Tracee, home: Process) -> None:
+        """Bring a thread that was born of a system call in a slot, behind the copy, to the original code."""
+        registers = tracee.load()
+        plan = home.plan_at(registers[home.machine.ip])
+        if plan is not None:
+            home.stepper.repair_newborn(plan, registers, tracee.process.memory)
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def on_event(self, tracee: Tracee, event: Event) -> None:
+        """Take an event stop; the thread goes on afterwards."""
+        if event is Event.EXEC:
+            self._on_exec(tracee)
+        elif event is Event.EXIT and tracee.process.returns is not None:
+            tracee.process.returns.thread_gone(tracee)
+        if tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
+            self.engine.go_on(tracee)
+
+    def _on_exec(self, tracee: Tracee) -> None:
+        engine, process = self.engine, tracee.process
+        tracee.step = None
+        former = ptrace.event_message(tracee.tid)
+        if former != tracee.tid:
+            ghost = engine.tracees.pop(former, None)
+            if ghost is not None:
+                ghost.process.tracees.pop(former, None)
+                ghost.state = State.GONE
+        for other in [t for t in process.tracees.values() if t.pid == tracee.pid and t is not tracee]:
+            self._drop(other)
+        if tracee.pid != process.pid:
+            self._exec_of_child(tracee)
+            return
+        if process.returns is not None:
+            process.returns.all_gone(tracee)
+        gone = process.reset()
+        for probe in gone:
+            probe.state = ProbeState.GONE
+        engine.on_exec(process, gone)
+
+    def _exec_of_child(self, tracee: Tracee) -> None:
+        """Part a vfork child from the memory it shared until now."""
+        engine = self.engine
+        tracee.process.tracees.pop(tracee.tid, None)
+        if not engine.follow_forks:
+            engine.tracees.pop(tracee.tid, None)
+            tracee.detach()
+            return
+        fresh = Process(tracee.pid, tracee.machine)
+        tracee.process = fresh
+        fresh.tracees[tracee.tid] = tracee
+        engine.processes[tracee.pid] = fresh
+        engine.on_exec(fresh, [])
+
+    # -- ends ---------------------------------------------------------------------------------------------------
+
+    def on_end(self, tid: int, tracee: Tracee | None, status: int) -> None:
+        """Take the end of a thread or of a whole process."""
+        if tracee is not None:
+            if tracee.process.returns is not None:
+                tracee.process.returns.thread_gone(tracee)
+            self._drop(tracee)
+        if tracee is None or tracee.pid == tid:
+            self.engine.on_exit(tid, status)
+
+    def _drop(self, tracee: Tracee) -> None:
+        engine, process = self.engine, tracee.process
+        tracee.state = State.GONE
+        engine.tracees.pop(tracee.tid, None)
+        process.tracees.pop(tracee.tid, None)
+        if not process.tracees and engine.processes.get(process.pid) is process:
+            del engine.processes[process.pid]
+            process.end()
+
+
+def thread_group(tid: int) -> int | None:
+    """Return the process number of a thread, None when it is gone."""
+    return status_number(tid, "Tgid")
+
+
+def parent_number(pid: int) -> int | None:
+    """Return the number of a process's parent, None when it is gone."""
+    return status_number(pid, "PPid")
+
+
+def status_number(pid: int, key: str) -> int | None:
+    """Read one number of /proc/PID/status."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith(key + ":"):
+                    return int(line.split()[1])
+    except (OSError, ProcessLookupError):
+        return None
+    return None
+
+
+def same_memory(one: int, other: int) -> bool:
+    """Tell whether two processes run in the same memory (kcmp(2)); raises OSError where the kernel can't say."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.syscall(SYS_KCMP, one, other, KCMP_VM, 0, 0)
+    if result < 0:
+        code = ctypes.get_errno()
+        if code == errno.ESRCH:
+            return False
+        raise OSError(code, os.strerror(code))
+    return bool(result == 0)

@@ -1,0 +1,260 @@
+"""Probes as the user holds them, and the probe points that carry them."""
+
+import enum
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+import ssol
+from insn import Instruction, Method, Reason, Verdict
+from uprobes.errors import ProbeError
+from uprobes.hit import Hit, Return
+from uprobes.location import Location
+
+if TYPE_CHECKING:
+    from ubp import Plan
+    from uprobes.process import Process
+
+Handler = Callable[[Any], object]
+
+
+class ProbeState(enum.StrEnum):
+    """Where a probe stands."""
+
+    UNREGISTERED = "unregistered"
+    PENDING = "pending"
+    ARMED = "armed"
+    DISABLED = "disabled"
+    REFUSED = "refused"
+    GONE = "gone"
+
+
+HANDLER_METHODS = (Method.INLINE, Method.STEP, Method.BOOST, Method.EMULATE)
+"""The methods that can run a Python handler at the hit."""
+
+NEEDS_TRACER = Reason(
+    "needs-handler",
+    "a Python handler runs in the tracer, so each hit must stop the thread",
+    "count or record without a handler",
+)
+
+
+class Probe:
+    """What `Uprobe` and `Uretprobe` have in common: a place, a handler, and counts.
+
+    `vaddr` is a run-time address, or a spec such as `libc:malloc`. `method` forces one way of executing the
+    instruction, `forbid` rules some out. `where` lets only some hits reach the handler. An object may be registered
+    again as soon as it is unregistered; its counts go on.
+    """
+
+    returns = False
+
+    def __init__(
+        self, pid: int | None = None, vaddr: int | str = 0, handler: Handler | None = None, *,
+        where: Callable[[Hit], object] | None = None, method: Method | str | None = None,
+        forbid: Collection[Method | str] = (),
+    ) -> None:
+        self.pid = pid
+        self.vaddr = vaddr
+        self.user_handler = handler
+        self.where = where
+        self.wanted = None if method is None else Method(method)
+        self.forbidden = frozenset(Method(m) for m in forbid)
+        self.state = ProbeState.UNREGISTERED
+        self.location = _nowhere(vaddr)
+        self.point: ProbePoint | None = None
+        self.error: ProbeError | None = None
+        self.hits = 0
+        self.misses = 0
+        self.filtered = 0
+        self.handler: Handler | None = None
+        self.failed: Callable[[Probe, Exception], None] = _unhandled
+        """What the engine does when the handler raises."""
+        self._bind()
+
+    def _bind(self) -> None:
+        """Choose what the engine calls at a hit: nothing at all where counting is enough."""
+        self.handler = self.user_handler if self.where is None else self._filter
+
+    def _filter(self, hit: Hit) -> None:
+        assert self.where is not None
+        if not self.where(hit):
+            self.filtered += 1
+            self.hits -= 1
+        elif self.user_handler is not None:
+            self.user_handler(hit)
+
+    @property
+    def spec(self) -> str:
+        """How the place was asked for."""
+        return self.vaddr if isinstance(self.vaddr, str) else f"va:{self.vaddr:#x}"
+
+    @property
+    def address(self) -> int:
+        """The run-time address of the probe point."""
+        return self.location.address
+
+    @property
+    def registered(self) -> bool:
+        """Whether the probe is in, or will be as soon as its object is mapped."""
+        return self.state in (ProbeState.ARMED, ProbeState.PENDING, ProbeState.DISABLED)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What may be done with the instruction, None before the probe was armed."""
+        return None if self.point is None else self.point.verdict
+
+    @property
+    def instruction(self) -> Instruction | None:
+        """The instruction under the probe, None before the probe was armed."""
+        return None if self.point is None else self.point.verdict.instruction
+
+    @property
+    def method(self) -> Method | None:
+        """How the instruction is executed at a hit, None before the probe was armed."""
+        return None if self.point is None else self.point.method
+
+    @property
+    def why_not(self) -> dict[Method, Reason]:
+        """Why no cheaper method than `method` is used."""
+        return {} if self.point is None else self.point.why_not()
+
+    @property
+    def cost_ns(self) -> int | None:
+        """The mean time of ours between a hit and the thread's going on, None before any was measured."""
+        point = self.point
+        return None if point is None or not point.timed else point.time_ns // point.timed
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.spec!r} {self.state} hits={self.hits}>"
+
+
+class Uprobe(Probe):
+    """A probe at an instruction: `handler(hit)` runs before it; without a handler hits are only counted."""
+
+
+class Uretprobe(Probe):
+    """A probe on a function's return: `handler(ret)` gets value, outcome and time of each call.
+
+    `save(hit)` runs at the entry; what it gives is `ret.saved`. `entry_hits` counts entries, `hits` the returns.
+    """
+
+    returns = True
+
+    def __init__(
+        self, pid: int | None = None, vaddr: int | str = 0,
+        handler: Callable[[Return], object] | None = None, *,
+        save: Callable[[Hit], object] | None = None, where: Callable[[Hit], object] | None = None,
+        method: Method | str | None = None, forbid: Collection[Method | str] = (),
+    ) -> None:
+        self.save = save
+        self.entry_hits = 0
+        self.last_miss: Exception | None = None
+        """Why the last call that was missed could not be followed."""
+        super().__init__(pid, vaddr, handler, where=where, method=method, forbid=forbid)
+
+    def _bind(self) -> None:
+        self.handler = self.enter
+
+    def enter(self, hit: Hit) -> None:
+        """Begin a call: the engine runs this at the function's entry."""
+        self.hits -= 1
+        self.entry_hits += 1
+        if self.where is not None and not self.where(hit):
+            self.filtered += 1
+            return
+        saved = None if self.save is None else self.save(hit)
+        try:
+            hit.process.open_returns(hit.tracee).enter(hit, self, saved)
+        except (ProbeError, ssol.SsolError) as error:
+            self.misses += 1
+            self.last_miss = error
+
+    def finish(self, ret: Return) -> None:
+        """End a call: count it and hand it to the user's handler."""
+        self.hits += 1
+        if self.user_handler is not None:
+            try:
+                self.user_handler(ret)
+            except Exception as error:
+                self.failed(self, error)
+
+
+class ProbePoint:
+    """One address of one process with the probes on it; made by the engine, read by everybody."""
+
+    __slots__ = (
+        "_method", "_verdict", "address", "plan", "probes", "process", "short", "time_ns", "timed",
+        "unplanned",
+    )
+
+    def __init__(self, process: "Process", address: int) -> None:
+        self.process = process
+        self.address = address
+        self.probes: tuple[Probe, ...] = ()
+        self.plan: Plan | None = None
+        self.short = True
+        """Whether a thread can stand one byte behind the address without having hit the breakpoint."""
+        self.time_ns = 0
+        self.timed = 0
+        self.unplanned: dict[Method, Reason] = {}
+        self._verdict: Verdict | None = None
+        self._method: Method | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the instruction, made when first asked for."""
+        if self._verdict is None:
+            self._verdict = self.process.judge(self.address)
+        return self._verdict
+
+    @property
+    def method(self) -> Method:
+        """The method in use, or the one that the first hit will take."""
+        if self.plan is not None:
+            return self.plan.method
+        return choose(self.verdict, self.probes)[0]
+
+    def why_not(self) -> dict[Method, Reason]:
+        """Say why each method cheaper than the one in use is not used."""
+        used = self.method
+        reasons = {Method.JUMP: NEEDS_TRACER, Method.TRAP: NEEDS_TRACER}
+        for method in preference(self.verdict):
+            if method is used:
+                break
+            reason = self.verdict.why_not(method) or self.unplanned.get(method)
+            reasons[method] = reason or Reason("forbidden", "the probe forbids it, or forces another")
+        return reasons
+
+
+def preference(verdict: Verdict) -> tuple[Method, ...]:
+    """Order the methods by what a hit costs here, cheapest first.
+
+    Emulation that must read or write memory costs more system calls than letting a boosted copy do it.
+    """
+    import insn
+
+    if verdict.allows(Method.EMULATE) and insn.only_moves_ip(verdict.instruction):
+        return (Method.EMULATE, Method.BOOST, Method.STEP, Method.INLINE)
+    return (Method.BOOST, Method.EMULATE, Method.STEP, Method.INLINE)
+
+
+def choose(verdict: Verdict, probes: tuple[Probe, ...]) -> tuple[Method, ...]:
+    """Return the methods that verdict and probes allow, the one to try first in front.
+
+    Probes at one address share one method: the first that forces one wins, and what any forbids is not used.
+    Empty when nothing is left.
+    """
+    forced = next((p.wanted for p in probes if p.wanted is not None), None)
+    forbidden = {m for p in probes for m in p.forbidden}
+    order = (forced,) if forced is not None else preference(verdict)
+    return tuple(m for m in order if verdict.allows(m) and m not in forbidden)
+
+
+def _unhandled(_probe: Probe, error: Exception) -> None:
+    raise error
+
+
+def _nowhere(vaddr: int | str) -> Location:
+    if isinstance(vaddr, str):
+        return Location(0, vaddr)
+    return Location(vaddr, f"va:{vaddr:#x}")

@@ -1,0 +1,220 @@
+"""One address space under trace: its threads, breakpoints, slots and probe points."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import insn
+import ssol
+import ubp
+from insn import Method, Reason, Relocated, Verdict
+from uprobes import inject
+from uprobes.area import AreaMapper
+from uprobes.errors import CannotMap, ProbeError
+from uprobes.machine import Machine
+from uprobes.maps import Mapping, mapping_at, read_mappings
+from uprobes.memory import ProcessMemory
+from uprobes.probe import Probe, ProbePoint, choose
+from uprobes.tracee import State, Tracee
+
+if TYPE_CHECKING:
+    from uprobes.returns import Returns
+
+SLOT_SIZE = 32
+AREA_SIZE = 1 << 16
+STEP_RULES = {insn.X86_64.name: ubp.X86_64}
+
+
+class Process:
+    """The memory that threads share, and everything we put into it.
+
+    `internal` maps addresses at which we stop for ourselves to what is done there.
+    """
+
+    def __init__(self, pid: int, machine: Machine) -> None:
+        self.pid = pid
+        self.machine = machine
+        self.memory = ProcessMemory(pid)
+        self.tracees: dict[int, Tracee] = {}
+        self.points: dict[int, ProbePoint] = {}
+        self.internal: dict[int, Callable[[Tracee], bool]] = {}
+        self.breakpoints = ubp.Breakpoints(self.memory, machine.arch.breakpoint)
+        self.stepper = ubp.Stepper(STEP_RULES[machine.arch.name])
+        self.pool = ssol.Pool(AreaMapper(self), slot_size=SLOT_SIZE, area_size=AREA_SIZE)
+        self.copies: dict[int, ubp.Plan] = {}
+        """The plan whose copy stands in the slot that begins at an address."""
+        self.returns: Returns | None = None
+        self.caller: Tracee | None = None
+        """The stopped thread that may make system calls for us just now."""
+        self.no_calls: str | None = None
+        """Why no system call may be injected, None when it may."""
+        self.ended = False
+        self.inherited: Process | None = None
+        """The process whose memory this one began with a copy of."""
+        self._call_site: int | None = None
+        self._mappings: list[Mapping] | None = None
+
+    # -- what is mapped ---------------------------------------------------------------------------------------
+
+    def mappings(self, *, fresh: bool = False) -> list[Mapping]:
+        """Return the mappings, as read at most one registration ago."""
+        if fresh or self._mappings is None:
+            self._mappings = read_mappings(self.pid)
+        return self._mappings
+
+    def mapping_at(self, address: int) -> Mapping | None:
+        """Return the mapping that contains an address, looking again when it seems not to be there."""
+        return mapping_at(self.mappings(), address) or mapping_at(self.mappings(fresh=True), address)
+
+    # -- instructions -----------------------------------------------------------------------------------------
+
+    def decode(self, address: int) -> insn.Instruction:
+        """Decode the instruction at an address as it was before any probe; raises InsnError or NotMapped."""
+        arch = self.machine.arch
+        mapping = self.mapping_at(address)
+        size = arch.max_length if mapping is None else min(arch.max_length, mapping.end - address)
+        return insn.decode(self.breakpoints.read(address, max(size, 1)), address, arch)
+
+    def judge(self, address: int) -> Verdict:
+        """Say what may be done with the instruction at an address; raises InsnError or NotMapped."""
+        return insn.judge(self.decode(address))
+
+    # -- system calls -----------------------------------------------------------------------------------------
+
+    def may_call(self) -> None:
+        """Raise CannotMap when no system call may be made in this process now."""
+        if self.no_calls is not None:
+            raise CannotMap(self.no_calls)
+        if self.caller is None:
+            raise CannotMap("no thread of the process is stopped where it could map memory")
+
+    def call(self, name: str, *arguments: int) -> int:
+        """Make a system call in the process by its `caller`; raises OSError, CannotMap or TargetGone."""
+        self.may_call()
+        assert self.caller is not None
+        if self._call_site is None:
+            code = self.machine.call_instruction
+            self._call_site = inject.find_call_instruction(self.pid, self.memory, code)
+        return inject.call(self.caller, self._call_site, name, *arguments)
+
+    # -- plans ------------------------------------------------------------------------------------------------
+
+    def plan(self, point: ProbePoint, caller: Tracee) -> ubp.Plan:
+        """Decide how a probe point is executed, at its first hit; `caller` is the thread that hit it.
+
+        Methods are tried from the cheapest on; one that needs a slot which can't be had is passed over.
+        """
+        verdict = point.verdict
+        self.caller = caller
+        try:
+            methods = choose(verdict, point.probes) or (Method.INLINE,)
+            for method in methods:
+                try:
+                    plan = self._plan(verdict, method)
+                except (ssol.SsolError, ProbeError, insn.InsnError) as error:
+                    point.unplanned[method] = Reason(str(error.code), str(error))
+                    continue
+                break
+            else:
+                plan = ubp.Plan(verdict.instruction, Method.INLINE)
+        finally:
+            self.caller = None
+        point.short = verdict.instruction.length <= self.machine.breakpoint_skew
+        point.plan = plan
+        return plan
+
+    def _plan(self, verdict: Verdict, method: Method) -> ubp.Plan:
+        if method not in (Method.STEP, Method.BOOST):
+            return self.stepper.plan(verdict, method)
+        instruction = verdict.instruction
+        reach = [instruction.address]
+        if instruction.pc_relative is not None:
+            reach.append(instruction.pc_relative.target)
+        try:
+            slot = self.pool.take(reach=tuple(reach), size=SLOT_SIZE)
+        except ssol.NoAreaInReach:
+            if method is Method.BOOST:
+                raise
+            slot = self.pool.take(reach=(), size=SLOT_SIZE)
+        try:
+            plan = self.stepper.plan(verdict, method, slot.address)
+            assert plan.copy is not None
+            self.memory.write(slot.address, self._filled(plan.copy, slot.size))
+        except BaseException:
+            self.pool.free(slot)
+            raise
+        self.copies[slot.address] = plan
+        return plan
+
+    def _filled(self, copy: Relocated, size: int) -> bytes:
+        fill = self.machine.arch.fill
+        return copy.code + fill * ((size - len(copy.code)) // len(fill))
+
+    def open_returns(self, caller: Tracee) -> "Returns":
+        """Make the return trampoline if there is none yet; raises CannotMap or ssol's errors."""
+        if self.returns is None:
+            from uprobes.returns import Returns
+
+            self.caller = caller
+            try:
+                slot = self.pool.reserve(size=SLOT_SIZE)
+            finally:
+                self.caller = None
+            self.returns = Returns(self, slot.address)
+            self.internal[slot.address] = self.returns.leave
+        return self.returns
+
+    def drop_plan(self, point: ProbePoint) -> None:
+        """Give the slot of a probe point back; it is reused only after proof that nobody is inside."""
+        plan = point.plan
+        point.plan = None
+        if plan is not None and plan.copy is not None:
+            slot = self.pool.find(plan.copy.address)
+            if slot is not None:
+                self.pool.free(slot)
+
+    def plan_at(self, ip: int) -> ubp.Plan | None:
+        """Return the plan whose copy stands in the slot around an address."""
+        slot = self.pool.find(ip)
+        return None if slot is None else self.copies.get(slot.address)
+
+    def original_of(self, ip: int) -> int | None:
+        """Return the original address that an address in a slot stands for, None for any other address."""
+        plan = self.plan_at(ip)
+        return None if plan is None else plan.original_of(ip)
+
+    # -- births and new programs --------------------------------------------------------------------------------
+
+    def inherit(self, parent: "Process") -> None:
+        """Take over what a copy of the parent's memory holds of ours."""
+        self.breakpoints.inherit(parent.breakpoints)
+        self.copies = dict(parent.copies)
+        self.inherited = parent
+        self.no_calls = parent.no_calls
+
+    def reset(self) -> list["Probe"]:
+        """Start anew after an exec; return the probes that went with the old memory."""
+        probes = [probe for point in self.points.values() for probe in point.probes]
+        self.points.clear()
+        self.internal.clear()
+        self.copies.clear()
+        self.returns = None
+        self.memory.reopen()
+        self.breakpoints.forget()
+        self.pool = ssol.Pool(AreaMapper(self), slot_size=SLOT_SIZE, area_size=AREA_SIZE)
+        self._call_site = None
+        self._mappings = None
+        return probes
+
+    def end(self) -> None:
+        """Let go of a process that has no threads left."""
+        self.ended = True
+        self.memory.close()
+
+    # -- end --------------------------------------------------------------------------------------------------
+
+    def stopped_tracee(self) -> Tracee | None:
+        """Return a stopped thread that could make a system call."""
+        for tracee in self.tracees.values():
+            if tracee.state is State.STOPPED:
+                return tracee
+        return None

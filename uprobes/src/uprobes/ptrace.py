@@ -1,0 +1,206 @@
+"""ptrace and its neighbours through ctypes: thin wrappers that raise OSError, and nothing else.
+
+Numbers are Linux's (include/uapi/linux/ptrace.h, wait.h); they are the same on every architecture here.
+"""
+
+import ctypes
+import enum
+import errno
+import os
+import signal
+from dataclasses import dataclass
+
+WALL = 0x40000000
+"""Wait for clones and for children alike (wait(2))."""
+WNOTHREAD = 0x20000000
+"""Wait only for tracees and children of the calling thread, so that a program that uses us keeps its own."""
+
+
+class Request(enum.IntEnum):
+    """The requests used here."""
+
+    PEEKDATA = 2
+    POKEDATA = 5
+    PEEKUSER = 3
+    POKEUSER = 6
+    CONT = 7
+    SINGLESTEP = 9
+    GETREGS = 12
+    SETREGS = 13
+    DETACH = 17
+    SYSCALL = 24
+    GETEVENTMSG = 0x4201
+    GETSIGINFO = 0x4202
+    SETSIGINFO = 0x4203
+    GETREGSET = 0x4204
+    SETREGSET = 0x4205
+    SEIZE = 0x4206
+    INTERRUPT = 0x4207
+    LISTEN = 0x4208
+    GETSIGMASK = 0x420A
+    SETSIGMASK = 0x420B
+
+
+class Option(enum.IntFlag):
+    """What a tracee reports besides signals (PTRACE_O_…)."""
+
+    SYSGOOD = 1
+    FORK = 2
+    VFORK = 4
+    CLONE = 8
+    EXEC = 16
+    VFORK_DONE = 32
+    EXIT = 64
+
+
+class Event(enum.IntEnum):
+    """What a ptrace event stop is about (PTRACE_EVENT_…)."""
+
+    NONE = 0
+    FORK = 1
+    VFORK = 2
+    CLONE = 3
+    EXEC = 4
+    VFORK_DONE = 5
+    EXIT = 6
+    STOP = 128
+
+
+class TrapCode(enum.IntEnum):
+    """Why a SIGTRAP came (`si_code`, include/uapi/asm-generic/siginfo.h)."""
+
+    KERNEL = 0x80
+    BREAKPOINT = 1
+    TRACE = 2
+    BRANCH = 3
+    HARDWARE = 4
+    UNKNOWN = 5
+
+
+FOLLOW = (
+    Option.FORK | Option.VFORK | Option.CLONE | Option.EXEC | Option.VFORK_DONE | Option.EXIT
+    | Option.SYSGOOD
+)
+"""The options every tracee gets: births, exec and exit are always seen."""
+
+SIGINFO_SIZE = 128
+
+_blocking = ctypes.CDLL(None, use_errno=True)
+_quick = ctypes.PyDLL(None, use_errno=True)
+
+request = ctypes.PYFUNCTYPE(
+    ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong
+)(("ptrace", ctypes.PyDLL(None)))
+"""ptrace itself for the hot path: returns -1 on failure, sets no error, keeps the interpreter lock."""
+
+wait_any = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(
+    ("waitpid", ctypes.CDLL(None))
+)
+"""waitpid itself, so that a signal ends the wait (`os.waitpid` would go on waiting)."""
+
+_ptrace = _quick.ptrace
+_ptrace.restype = ctypes.c_long
+_ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong]
+
+
+def call(what: Request, tid: int, address: int = 0, value: int = 0) -> int:
+    """Make one ptrace request; raises OSError with the kernel's reason."""
+    ctypes.set_errno(0)
+    result = int(_ptrace(what, tid, address, value))
+    if result == -1:
+        number = ctypes.get_errno()
+        if number:
+            raise OSError(number, f"ptrace {what.name.lower()} of {tid}: {os.strerror(number)}")
+    return result
+
+
+def seize(tid: int, options: Option) -> None:
+    """Become the tracer of a thread without stopping it."""
+    call(Request.SEIZE, tid, 0, int(options))
+
+
+def event_message(tid: int) -> int:
+    """Return the number that came with an event stop: a new thread's, an old one's, an exit status."""
+    number = ctypes.c_ulong()
+    call(Request.GETEVENTMSG, tid, 0, ctypes.addressof(number))
+    return number.value
+
+
+@dataclass(frozen=True, slots=True)
+class SignalInfo:
+    """A siginfo_t: the fields that decide here, and all of its bytes to hand back."""
+
+    number: int
+    code: int
+    address: int
+    sender: int
+    raw: bytes
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "SignalInfo":
+        """Read the fields of a 128-byte siginfo_t (64-bit layout)."""
+        number, code = int.from_bytes(raw[0:4], "little"), int.from_bytes(
+            raw[8:12], "little", signed=True
+        )
+        return cls(
+            number, code, int.from_bytes(raw[16:24], "little"), int.from_bytes(raw[16:20], "little"), raw
+        )
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether the thread's own instruction raised it (si_code > 0 on a fault signal)."""
+        return self.code > 0 and self.number in FAULTS
+
+    def at(self, address: int) -> "SignalInfo":
+        """Return the same with another fault address."""
+        raw = self.raw[:16] + address.to_bytes(8, "little") + self.raw[24:]
+        return SignalInfo.from_bytes(raw)
+
+
+FAULTS = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP}
+)
+
+
+def signal_info(tid: int) -> SignalInfo:
+    """Return the siginfo of the signal a stopped thread is about to get; EINVAL in a group-stop."""
+    buffer = ctypes.create_string_buffer(SIGINFO_SIZE)
+    call(Request.GETSIGINFO, tid, 0, ctypes.addressof(buffer))
+    return SignalInfo.from_bytes(buffer.raw)
+
+
+def set_signal_info(tid: int, info: SignalInfo) -> None:
+    """Replace the siginfo of the signal a stopped thread is about to get."""
+    buffer = ctypes.create_string_buffer(info.raw, SIGINFO_SIZE)
+    call(Request.SETSIGINFO, tid, 0, ctypes.addressof(buffer))
+
+
+def signal_mask(tid: int) -> int:
+    """Return the set of blocked signals of a stopped thread, bit N - 1 for signal N."""
+    mask = ctypes.c_uint64()
+    call(Request.GETSIGMASK, tid, 8, ctypes.addressof(mask))
+    return mask.value
+
+
+def set_signal_mask(tid: int, mask: int) -> None:
+    """Set the blocked signals of a stopped thread."""
+    number = ctypes.c_uint64(mask)
+    call(Request.SETSIGMASK, tid, 8, ctypes.addressof(number))
+
+
+def tgkill(pid: int, tid: int, number: int) -> None:
+    """Send a signal to one thread."""
+    ctypes.set_errno(0)
+    if _quick.tgkill(pid, tid, number) == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, f"tgkill {pid}/{tid}: {os.strerror(code)}")
+
+
+def interruptible_wait(number: int) -> None:
+    """Let a signal end `wait_any` early: an empty C handler, without SA_RESTART, that Python never sees."""
+    nothing = ctypes.cast(_blocking.abs, ctypes.c_void_p)
+    _blocking.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    _blocking.signal.restype = ctypes.c_void_p
+    if _blocking.signal(number, nothing) == ctypes.c_void_p(-1).value:
+        raise OSError(errno.EINVAL, f"no handler for signal {number}")
+    _blocking.siginterrupt(number, 1)

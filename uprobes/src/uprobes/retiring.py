@@ -1,0 +1,63 @@
+"""Leave a process as if we had never been there: bytes, registers, stacks, mappings."""
+
+from typing import TYPE_CHECKING
+
+from uprobes.errors import ProbeError
+from uprobes.process import Process
+from uprobes.tracee import BREAK_STATUS, State
+
+if TYPE_CHECKING:
+    from uprobes.engine import Engine
+    from uprobes.tracee import Tracee
+
+
+def retire(engine: "Engine", process: Process) -> None:
+    """Undo everything in a process whose threads are all stopped, so that they can be let go.
+
+    Works on our own process and on a fork's copy of it. What can't be undone because the memory is gone needs no
+    undoing.
+    """
+    home = process.inherited or process
+    process.breakpoints.remove_many([b.address for b in list(process.breakpoints)])
+    if home.returns is not None:
+        home.returns.restore(process)
+    for tracee in list(process.tracees.values()):
+        if tracee.state is not State.STOPPED:
+            continue
+        try:
+            tracee.load()
+            _bring_home(engine, tracee, process, home)
+            tracee.flush()
+        except OSError:
+            continue
+    _unmap(process, home)
+    process.points.clear()
+
+
+def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Process) -> None:
+    """Bring a thread out of slots and steps, and back in front of a breakpoint it was stopped by."""
+    registers, machine = tracee.registers, tracee.machine
+    if tracee.step is not None:
+        engine.signals.give_up_step(tracee)
+    ip = registers[machine.ip]
+    original = home.original_of(ip)
+    if original is not None:
+        registers[machine.ip] = original
+    elif tracee.pending == BREAK_STATUS:
+        address = ip - machine.breakpoint_skew
+        if address in process.points or address in home.points:
+            registers[machine.ip] = address
+            tracee.pending = None
+
+
+def _unmap(process: Process, home: Process) -> None:
+    process.caller = process.stopped_tracee()
+    if process.caller is None:
+        return
+    try:
+        for area in home.pool.areas:
+            process.call("munmap", area.address, area.size)
+    except (OSError, ProbeError):
+        return
+    finally:
+        process.caller = None

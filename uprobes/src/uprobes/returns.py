@@ -1,0 +1,165 @@
+"""Return probes: the return address on the stack is exchanged for a trampoline, and put back in time.
+
+Rules:
+- an instance belongs to the place on the stack that holds the return address, not to a thread: a frame may return on
+  another thread (coroutines), and frames on other stacks are never mistaken for dead ones;
+- several instances on one place form a chain (several probes, tail calls): all end together;
+- an instance is known to be dead (`unwound`) when a new call uses its place, when a frame above it on the same stack
+  returns, or when its place no longer holds the trampoline;
+- at the end the real return addresses are written back, so that nothing of ours is needed any more.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from uprobes.errors import ProbeError
+from uprobes.hit import Hit, Outcome, Return
+from uprobes.maps import mapping_at
+from uprobes.tracee import Tracee
+
+if TYPE_CHECKING:
+    from uprobes.probe import Uretprobe
+    from uprobes.process import Process
+
+SLOP = 1 << 16
+"""The most bytes of arguments that a callee pops (`ret imm16`)."""
+
+
+@dataclass(slots=True)
+class ReturnInstance:
+    """One call under way of one return-probed function."""
+
+    probe: "Uretprobe"
+    tid: int
+    started_ns: int
+    saved: object
+
+
+@dataclass(slots=True)
+class Frame:
+    """The instances that wait for one return address, which `place` on the stack held before."""
+
+    place: int
+    original: int
+    tid: int
+    instances: list[ReturnInstance] = field(default_factory=list)
+
+
+class Returns:
+    """The return instances of one process; `report` gets each finished one with the probe that waits for it."""
+
+    def __init__(self, process: "Process", trampoline: int) -> None:
+        self.process = process
+        self.trampoline = trampoline
+        self.frames: dict[int, Frame] = {}
+        self.by_thread: dict[int, list[int]] = {}
+
+    def enter(self, hit: Hit, probe: "Uretprobe", saved: object) -> None:
+        """Take over the return address of the function that `hit` has just entered; raises NotMapped."""
+        process, tracee = self.process, hit.tracee
+        size = process.machine.arch.pointer_size
+        place = tracee.registers[process.machine.sp]
+        held = process.memory.word(place, size)
+        frame = self.frames.get(place)
+        if held == self.trampoline:
+            if frame is None:
+                raise ProbeError(
+                    "the return address is our trampoline, but no call is known to wait there",
+                    address=place, code="lost-frame",
+                )
+        else:
+            if frame is not None:
+                self._end(frame, tracee, Outcome.UNWOUND)
+            process.memory.write(place, self.trampoline.to_bytes(size, "little"))
+            frame = self.frames[place] = Frame(place, held, tracee.tid)
+            self.by_thread.setdefault(tracee.tid, []).append(place)
+        frame.instances.append(
+            ReturnInstance(probe, tracee.tid, time.perf_counter_ns(), saved)
+        )
+
+    def leave(self, tracee: Tracee) -> bool:
+        """End the call whose return brought a thread to the trampoline; False when none is known."""
+        now = time.perf_counter_ns()
+        machine = self.process.machine
+        sp = tracee.registers[machine.sp]
+        place = sp - machine.arch.pointer_size
+        frame = self.frames.get(place) or self._popped(tracee.tid, sp)
+        if frame is None:
+            return False
+        self._bury(frame, tracee)
+        tracee.registers[machine.ip] = frame.original
+        self._end(frame, tracee, Outcome.RETURNED, now)
+        return True
+
+    def _popped(self, tid: int, sp: int) -> Frame | None:
+        """Find the frame of a function that popped its arguments as well."""
+        places = [p for p in self.by_thread.get(tid, ()) if sp - SLOP <= p < sp]
+        return self.frames.get(max(places)) if places else None
+
+    def _bury(self, frame: Frame, tracee: Tracee) -> None:
+        """End the frames that were called from within `frame` on the same stack and never returned."""
+        deeper = [p for p in self.by_thread.get(frame.tid, ()) if p < frame.place]
+        if not deeper:
+            return
+        mappings = self.process.mappings(fresh=True)
+        stack = mapping_at(mappings, frame.place)
+        if stack is None:
+            return
+        for place in sorted(deeper):
+            if place >= stack.start and place in self.frames:
+                self._end(self.frames[place], tracee, Outcome.UNWOUND)
+
+    def _end(self, frame: Frame, tracee: Tracee, outcome: Outcome, now: int = 0) -> None:
+        self.frames.pop(frame.place, None)
+        places = self.by_thread.get(frame.tid)
+        if places is not None:
+            if frame.place in places:
+                places.remove(frame.place)
+            if not places:
+                del self.by_thread[frame.tid]
+        value = 0
+        if outcome is Outcome.RETURNED:
+            value = tracee.registers[self.process.machine.result]
+        moment = now or time.perf_counter_ns()
+        for instance in reversed(frame.instances):
+            elapsed = moment - instance.started_ns
+            instance.probe.finish(
+                Return(tracee, instance.probe, value, instance.saved, elapsed, outcome)
+            )
+
+    def thread_gone(self, tracee: Tracee) -> None:
+        """End the calls of a thread that ended inside them."""
+        for place in list(self.by_thread.get(tracee.tid, ())):
+            frame = self.frames.get(place)
+            if frame is not None:
+                self._end(frame, tracee, Outcome.LOST)
+
+    def all_gone(self, tracee: Tracee) -> None:
+        """End every call: the address space is gone."""
+        for frame in list(self.frames.values()):
+            self._end(frame, tracee, Outcome.LOST)
+
+    def original_of(self, place: int) -> int | None:
+        """Return the real return address of a place on the stack that holds the trampoline."""
+        frame = self.frames.get(place)
+        return None if frame is None else frame.original
+
+    def restore(self, process: "Process | None" = None) -> int:
+        """Write the real return addresses back into a process (ours, or a copy of it); return how many."""
+        memory = (process or self.process).memory
+        size = self.process.machine.arch.pointer_size
+        restored = 0
+        for frame in self.frames.values():
+            try:
+                if memory.word(frame.place, size) == self.trampoline:
+                    memory.write(frame.place, frame.original.to_bytes(size, "little"))
+                    restored += 1
+            except ProbeError:
+                continue
+        return restored
+
+    def forget(self, probe: "Uretprobe") -> None:
+        """Let a probe's pending calls end unreported: it was unregistered."""
+        for frame in self.frames.values():
+            frame.instances = [i for i in frame.instances if i.probe is not probe]

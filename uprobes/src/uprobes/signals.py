@@ -1,0 +1,197 @@
+"""Signals that meet a thread inside a slot or a step: the program must see them at the probe point.
+
+Rules:
+- a fault of the copy is the instruction's own: the step is undone, addresses of the copy in the siginfo become the
+  original's, and the signal is delivered;
+- any other signal waits until a step is done; a boosted copy is stepped to its end first;
+- an instruction that repeats (rep) is interrupted between two rounds, as the CPU would;
+- where the instruction runs again afterwards, that is the same hit: `Tracee.restarting` says so.
+"""
+
+import errno
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import insn
+from insn import Fixups
+from ubp import Plan, Step
+from uprobes import ptrace
+from uprobes.ptrace import FAULTS, WALL, Event, Request, SignalInfo, TrapCode
+from uprobes.tracee import Tracee
+
+if TYPE_CHECKING:
+    from uprobes.engine import Engine
+
+WORD = 1 << 64
+RESTART_CODES = frozenset({512, 513, 514, 516})
+"""What the kernel puts in the result while it decides on a restart (include/linux/errno.h)."""
+STEP_CODES = frozenset({TrapCode.TRACE, TrapCode.BREAKPOINT, TrapCode.KERNEL, TrapCode.BRANCH})
+AGAIN = None
+"""What `advance` gives for: step once more."""
+
+
+class Signals:
+    """Takes signal stops, and the stops of threads that are being stepped."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self.engine = engine
+
+    def on_signal(self, tracee: Tracee, number: int) -> None:
+        """Take a signal that a running thread is about to get, and let it have it."""
+        tracee.load()
+        process = tracee.process
+        ip = tracee.registers[process.machine.ip]
+        if process.pool.holds(ip):
+            if number in FAULTS and (info := ptrace.signal_info(tracee.tid)).synchronous:
+                self._fault_in_copy(tracee, ip, info)
+            else:
+                tracee.hold(number)
+                self.leave_slot(tracee)
+                number = tracee.take_held()
+        tracee.resume(number)
+
+    def _fault_in_copy(self, tracee: Tracee, ip: int, info: SignalInfo) -> None:
+        process = tracee.process
+        original = process.original_of(ip)
+        if original is None:
+            return
+        if info.address == ip:
+            ptrace.set_signal_info(tracee.tid, info.at(original))
+        tracee.registers[process.machine.ip] = original
+        tracee.restart_at(original)
+
+    def leave_slot(self, tracee: Tracee) -> None:
+        """Bring a stopped thread whose registers are loaded out of any slot, to the original code."""
+        process = tracee.process
+        ip_name = process.machine.ip
+        ip = tracee.registers[ip_name]
+        plan = process.plan_at(ip)
+        if plan is not None and plan.copy is not None and plan.copy.address == ip:
+            if Fixups.REPEATS in insn.fixups_of(plan.instruction):
+                tracee.registers[ip_name] = plan.instruction.address
+                tracee.restart_at(plan.instruction.address)
+                return
+            self._finish_copy(tracee, plan)
+            ip = tracee.registers[ip_name]
+        original = process.original_of(ip)
+        if original is not None:
+            tracee.registers[ip_name] = original
+
+    def _finish_copy(self, tracee: Tracee, plan: Plan) -> None:
+        """Step a boosted copy that has not run yet; a fault of it leaves the thread at the probe point."""
+        process, registers = tracee.process, tracee.registers
+        flags = registers[process.machine.flags]
+        while True:
+            tracee.flush()
+            ptrace.call(Request.SINGLESTEP, tracee.tid)
+            _, status = os.waitpid(tracee.tid, WALL)
+            if not os.WIFSTOPPED(status):
+                self.engine.on_stop(tracee.tid, status)
+                return
+            registers = tracee.load()
+            number = os.WSTOPSIG(status)
+            if status >> 16:
+                if status >> 16 == Event.EXIT:
+                    return
+                continue
+            info = ptrace.signal_info(tracee.tid)
+            if number == signal.SIGTRAP and info.code in STEP_CODES:
+                break
+            tracee.hold(number)
+            if info.synchronous:
+                return
+        process.stepper.repair_in_place(plan, flags, registers, process.memory)
+
+    def advance(self, tracee: Tracee, status: int) -> int | None:
+        """Take a stop inside a step: AGAIN, or the signal (0 for none) with which the thread goes on."""
+        process, step = tracee.process, tracee.step
+        assert step is not None
+        number = os.WSTOPSIG(status)
+        if status >> 16:
+            return AGAIN
+        registers = tracee.load()
+        info = ptrace.signal_info(tracee.tid)
+        if number == signal.SIGTRAP and info.code in STEP_CODES:
+            if not process.stepper.after_step(step, registers, process.memory):
+                return AGAIN
+            tracee.step = None
+            return tracee.take_held()
+        if info.synchronous:
+            self._fault_in_step(tracee, step, info)
+            return number
+        fixups = insn.fixups_of(step.plan.instruction)
+        if Fixups.REPEATS in fixups:
+            self._abort(tracee, step)
+            return number
+        if Fixups.SYSTEM_CALL in fixups:
+            self._interrupt_call(tracee, step)
+            return number
+        tracee.hold(number)
+        return AGAIN
+
+    def _interrupt_call(self, tracee: Tracee, step: Step) -> None:
+        """Let a signal into a system call that is being stepped: it may have been waiting for just that."""
+        process, registers = tracee.process, tracee.registers
+        copy = step.plan.copy
+        start = step.plan.instruction.address if copy is None else copy.address
+        if registers[process.machine.ip] == start:
+            self._abort(tracee, step)
+            return
+        process.stepper.after_step(step, registers, process.memory)
+        tracee.step = None
+        if WORD - registers[process.machine.result] in RESTART_CODES:
+            tracee.restart_at(step.plan.instruction.address)
+
+    def restart_call(self, tracee: Tracee) -> None:
+        """Undo what our own stop did to a system call that can't be restarted by the kernel.
+
+        epoll_wait and some others return EINTR when a tracer stops the thread, although no signal came (signal(7),
+        "Interruption of system calls by stop signals"); without us they would have gone on waiting.
+        """
+        registers, machine = tracee.load(), tracee.machine
+        number = registers[machine.system_call]
+        if number not in machine.interrupted or WORD - registers[machine.result] != errno.EINTR:
+            return
+        if signals_pending(tracee.tid):
+            return
+        registers[machine.result] = number
+        registers[machine.ip] -= len(machine.call_instruction)
+
+    def give_up_step(self, tracee: Tracee) -> None:
+        """End a step of a stopped thread now, done or not done, so that it can run without us."""
+        process, step = tracee.process, tracee.step
+        assert step is not None
+        copy = step.plan.copy
+        start = step.plan.instruction.address if copy is None else copy.address
+        if tracee.registers[process.machine.ip] == start:
+            process.stepper.abort_step(step, tracee.registers)
+        else:
+            process.stepper.after_step(step, tracee.registers, process.memory)
+            tracee.pending = None
+        tracee.step = None
+
+    def _fault_in_step(self, tracee: Tracee, step: Step, info: SignalInfo) -> None:
+        ip = tracee.registers[tracee.machine.ip]
+        if info.address == ip:
+            ptrace.set_signal_info(tracee.tid, info.at(step.plan.instruction.address))
+        self._abort(tracee, step)
+
+    def _abort(self, tracee: Tracee, step: Step) -> None:
+        tracee.process.stepper.abort_step(step, tracee.registers)
+        tracee.step = None
+        tracee.restart_at(step.plan.instruction.address)
+
+
+def signals_pending(tid: int) -> bool:
+    """Tell whether a signal that is not blocked waits for a thread."""
+    masks = {"SigPnd": 0, "ShdPnd": 0, "SigBlk": 0}
+    try:
+        with open(f"/proc/{tid}/status", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key in masks:
+                    masks[key] = int(value, 16)
+    except OSError:
+        return False
+    return bool((masks["SigPnd"] | masks["ShdPnd"]) & ~masks["SigBlk"])
