@@ -1,0 +1,490 @@
+"""Decodes one x86 instruction by the rows: prefixes, opcode map, row, fields, length."""
+
+from typing import NamedTuple
+
+from insn.arch import Arch
+from insn.errors import Truncated, Undecodable
+from insn.model import Flow, Instruction, PcRelative, PcRelativeKind
+from insn.x86_detail import SEGMENTS, Detail, Encoding
+from insn.x86_effects import flags, registers
+from insn.x86_row import LENGTH, MOD, MODE, PREFIX, REG, RM, Immediate, Property, Row, Space, W
+from insn.x86_table import candidates
+
+MAX_LENGTH = 15
+
+# What a byte is when it stands before the opcode.
+_OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, _REPNE, _REP, _SEGMENT, _REX = 1, 2, 3, 4, 5, 6, 16
+
+
+def _prefix_kinds(mode: int) -> bytes:
+    kinds = bytearray(256)
+    kinds[0x66], kinds[0x67] = _OPERAND_SIZE, _ADDRESS_SIZE
+    kinds[0xF0], kinds[0xF2], kinds[0xF3] = _LOCK, _REPNE, _REP
+    for number, byte in enumerate((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65)):
+        # 64-bit mode knows fs and gs only: the others are bytes that do nothing.
+        kinds[byte] = _SEGMENT + number if mode != 64 or byte > 0x40 else 15
+    if mode == 64:
+        kinds[0x40:0x50] = bytes([_REX] * 16)
+    return bytes(kinds)
+
+
+_PREFIX_KINDS = {mode: _prefix_kinds(mode) for mode in (16, 32, 64)}
+
+# What a mod/reg/rm byte contributes to the one-hot conditions of a row.
+_MODRM_CONDITIONS = tuple(
+    1 << MOD + (m >= 0xC0) | 1 << REG + (m >> 3 & 7) | 1 << RM + (m & 7) for m in range(256)
+)
+_NO_MODRM = 1 << MOD | 1 << REG | 1 << RM
+_MODE_CONDITIONS = {16: 1 << MODE, 32: 1 << MODE, 64: 1 << MODE + 1}
+
+_FIXED_IMMEDIATES = {
+    Immediate.NONE: 0,
+    Immediate.BYTE: 1,
+    Immediate.WORD: 2,
+    Immediate.WORD_BYTE: 3,
+    Immediate.BYTE_BYTE: 2,
+    Immediate.BRANCH_BYTE: 1,
+    Immediate.DWORD: 4,
+}
+# Bytes of the immediate by [kind][operand size]; OFFSET goes by the address size instead.
+_IMMEDIATE_SIZES = tuple(
+    tuple(
+        {Immediate.Z: min(size, 4), Immediate.BRANCH_Z: min(size, 4), Immediate.V: size, Immediate.FAR: min(size, 4) + 2}.get(
+            kind, _FIXED_IMMEDIATES.get(kind, 0)
+        )
+        for size in range(9)
+    )
+    for kind in Immediate
+)  # fmt: skip
+
+_VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
+_XOP_SPACES = {8: Space.XOP8, 9: Space.XOP9, 10: Space.XOPA}
+_EVEX_SPACES = {
+    1: Space.EVEX1, 2: Space.EVEX2, 3: Space.EVEX3, 4: Space.EVEX4, 5: Space.EVEX5, 6: Space.EVEX6,
+}  # fmt: skip
+_BRANCHES = frozenset(
+    {Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL, Flow.INDIRECT_JUMP, Flow.INDIRECT_CALL, Flow.RETURN}
+)
+_BASES_16 = ((3, 6), (3, 7), (5, 6), (5, 7), (6, -1), (7, -1), (5, -1), (3, -1))
+_USES_VVVV = frozenset({"H", "B", "kH", "tH"})
+_CONTROL_REGISTERS = frozenset({0, 2, 3, 4, 8})
+_VSIB_OR_SIBMEM = Property.VSIB | Property.SIBMEM
+
+
+class _Form(NamedTuple):
+    """What an instruction is, wherever it stands."""
+
+    detail: Detail
+    name: str
+    branch: bool
+    reads: frozenset[str]
+    writes: frozenset[str]
+    flags_read: frozenset[str]
+    flags_written: frozenset[str]
+
+
+_forms: dict[tuple[int, bytes], _Form] = {}
+_FORMS_KEPT = 1 << 16
+
+
+def _undecodable(code: bytes, address: int, why: str) -> Undecodable:
+    return Undecodable(f"{code[:MAX_LENGTH].hex(' ')}: {why}", address=address)
+
+
+def decode(code: bytes, address: int, arch: Arch) -> Instruction:
+    """Decode the instruction that `code` begins with; Truncated or Undecodable when there is none."""
+    mode = arch.bits
+    window = bytes(code[:MAX_LENGTH])
+    try:
+        detail = _read(window, mode)
+    except IndexError:
+        if len(window) == MAX_LENGTH:
+            raise _undecodable(window, address, "longer than 15 bytes") from None
+        raise Truncated(
+            f"{window.hex(' ')!r} ends before the instruction does", address=address
+        ) from None
+    except _Invalid as invalid:
+        raise _undecodable(window, address, str(invalid)) from None
+    if not isinstance(detail, _Form):
+        detail = _form(detail, window)
+    return _place(detail, window, address, arch)
+
+
+class _Invalid(Exception):
+    """No instruction begins with these bytes, and why."""
+
+
+def _read(code: bytes, mode: int) -> Detail | _Form:
+    """Measure the instruction; IndexError when the bytes end too early."""
+    kinds = _PREFIX_KINDS[mode]
+    opsize = adsize = lock = False
+    repeat = rex = 0
+    segment = ""
+    position = 0
+    while kind := kinds[byte := code[position]]:
+        position += 1
+        if kind == _REX:
+            rex = byte
+            continue
+        rex = 0  # counts only directly before the opcode
+        if kind == _OPERAND_SIZE:
+            opsize = True
+        elif kind == _REP or kind == _REPNE:
+            repeat = byte
+        elif kind == _ADDRESS_SIZE:
+            adsize = True
+        elif kind == _LOCK:
+            lock = True
+        elif kind < 15:
+            segment = SEGMENTS[kind - _SEGMENT]
+    is64 = mode == 64
+    encoding = Encoding.LEGACY
+    encoding_offset = position - 1 if rex else -1
+    extension = rex & 15
+    high = vvvv = mask = vector_length = 0
+    zeroing = broadcast = apx = False
+    prefix = (3 if repeat == 0xF2 else 2) if repeat else (1 if opsize else 0)
+
+    # Opcode map.
+    if byte == 0x0F:
+        position += 1
+        byte = code[position]
+        if byte == 0x38 or byte == 0x3A:
+            space = Space.THREE_38 if byte == 0x38 else Space.THREE_3A
+            position += 1
+            byte = code[position]
+        elif byte == 0x0F:
+            space = Space.NOW
+        else:
+            space = Space.TWO
+    else:
+        space = Space.ONE
+        if (byte == 0xC5 or byte == 0xC4 or byte == 0x62) and (is64 or code[position + 1] >= 0xC0):
+            encoding = Encoding.EVEX if byte == 0x62 else Encoding.VEX
+        elif byte == 0x8F and code[position + 1] & 31 >= 8:
+            encoding = Encoding.XOP
+        elif byte == 0xD5 and is64:
+            encoding = Encoding.REX2
+    if encoding is not Encoding.LEGACY:
+        if rex or ((lock or repeat or opsize) and encoding is not Encoding.REX2):
+            raise _Invalid(f"{encoding.value} after a prefix that cannot stand before it")
+        encoding_offset = position
+        first = code[position + 1]
+        if encoding is Encoding.REX2:
+            # APX: M0 R4 X4 B4 W R3 X3 B3
+            apx = True
+            space = Space.TWO if first & 128 else Space.ONE
+            extension, high = first & 15, first >> 4 & 7
+            position += 2
+        elif encoding is Encoding.EVEX:
+            second, third = code[position + 2], code[position + 3]
+            found = _EVEX_SPACES.get(first & 7)
+            extension = second >> 4 & 8 | ~first >> 5 & 7
+            high = (~first >> 2 & 4) | (extension & 2) >> 1
+            vvvv = (~second >> 3 & 15) | (~third & 8) << 1
+            prefix, vector_length = second & 3, third >> 5 & 3
+            zeroing, broadcast, mask = third >= 128, bool(third & 16), third & 7
+            apx = bool(first & 8 or not second & 4) or found is Space.EVEX4
+            if found is None or (apx and not is64):
+                raise _Invalid("no such EVEX opcode map")
+            space = found
+            position += 4
+        else:
+            if byte == 0xC5:
+                second = first
+                extension = ~first >> 5 & 4
+                space = Space.VEX1
+                position += 2
+            else:
+                second = code[position + 2]
+                found = (_VEX_SPACES if encoding is Encoding.VEX else _XOP_SPACES).get(first & 31)
+                if found is None:
+                    raise _Invalid(f"no such {encoding.value.upper()} opcode map")
+                space = found
+                extension = second >> 4 & 8 | ~first >> 5 & 7
+                position += 3
+            vvvv, vector_length, prefix = ~second >> 3 & 15, second >> 2 & 1, second & 3
+        if not is64:
+            extension &= 8
+            high = 0
+            vvvv &= 7
+        byte = code[position]
+    opcode_offset = position
+    opcode = byte
+    position += 1
+
+    # Row.
+    cell = candidates[space << 8 | opcode]
+    if not cell:
+        raise _Invalid("no such opcode")
+    row = cell[0]
+    has_modrm = row.has_modrm
+    modrm = code[position] if has_modrm else 0
+    if len(cell) > 1 or row.forbidden:
+        conditions = (
+            (_MODRM_CONDITIONS[modrm] if has_modrm else _NO_MODRM)
+            | 1 << PREFIX + prefix
+            | 1 << W + (extension >> 3)
+            | 1 << LENGTH + vector_length
+            | _MODE_CONDITIONS[mode]
+        )
+        if broadcast and modrm >= 0xC0 and space >= Space.EVEX1:
+            # The length bits hold a rounding mode: any value will do.
+            conditions &= ~(15 << LENGTH)
+        for row in cell:
+            if not row.forbidden & conditions:
+                break
+        else:
+            raise _Invalid("no such opcode")
+    properties = row.properties
+
+    # Sizes.
+    wide = bool(extension & 8) and is64
+    if is64:
+        if wide or properties & Property.F64:
+            operand_size = 8
+        elif opsize and not properties & Property.NO66:
+            operand_size = 2
+        else:
+            operand_size = 8 if properties & Property.D64 else 4
+        address_size = 4 if adsize else 8
+    else:
+        small = (mode == 16) != opsize
+        operand_size = 2 if small else 4
+        address_size = 2 if (mode == 16) != adsize else 4
+
+    # Memory operand.
+    modrm_offset = displacement_offset = immediate_offset = -1
+    base = index = -1
+    scale = 1
+    displacement_size = 0
+    pc_relative = False
+    if has_modrm:
+        modrm_offset = position
+        position += 1
+        mod = modrm >> 6
+        if mod < 3 and not properties & Property.MODREG:
+            rm = modrm & 7
+            if address_size == 2:
+                if properties & _VSIB_OR_SIBMEM:
+                    raise _Invalid("16-bit addresses cannot be used here")
+                base, index = _BASES_16[rm]
+                if mod == 0 and rm == 6:
+                    base = -1
+                    displacement_size = 2
+                else:
+                    displacement_size = mod
+            else:
+                displacement_size = (0, 1, 4)[mod]
+                if rm == 4:
+                    sib = code[position]
+                    position += 1
+                    base = sib & 7
+                    if mod == 0 and base == 5:
+                        base = -1
+                        displacement_size = 4
+                    else:
+                        base |= (extension & 1) << 3
+                    index = (sib >> 3 & 7) | (extension & 2) << 2
+                    scale = 1 << (sib >> 6)
+                    if properties & Property.VSIB:
+                        index |= vvvv & 16
+                    elif index == 4:
+                        index = -1
+                elif properties & _VSIB_OR_SIBMEM:
+                    raise _Invalid("the address must have a SIB byte")
+                elif mod == 0 and rm == 5:
+                    displacement_size = 4
+                    pc_relative = is64
+                else:
+                    base = rm | (extension & 1) << 3
+            if displacement_size:
+                displacement_offset = position
+                position += displacement_size
+
+    # Immediate.
+    kind_of_immediate = row.immediate
+    immediate_size = 0
+    if kind_of_immediate:
+        immediate_size = (
+            address_size
+            if kind_of_immediate is Immediate.OFFSET
+            else _IMMEDIATE_SIZES[kind_of_immediate][operand_size]
+        )
+        immediate_offset = position
+        position += immediate_size
+        if cell[0].by_immediate >= 0:
+            row = _by_immediate(cell, code[immediate_offset])
+    if position > len(code):
+        raise IndexError
+
+    # The same bytes were read before: nothing more to find out.
+    form = _forms.get((mode, code[:position]))
+    if form is not None:
+        return form
+
+    detail = Detail(
+        row=row,
+        mode=mode,
+        length=position,
+        operand_size=operand_size,
+        address_size=address_size,
+        segment=segment,
+        lock=lock,
+        repeat=repeat,
+        encoding=encoding,
+        encoding_offset=encoding_offset,
+        extension=extension,
+        extension_high=high,
+        opcode_offset=opcode_offset,
+        opcode=opcode,
+        modrm_offset=modrm_offset,
+        modrm=modrm,
+        base=base,
+        index=index,
+        scale=scale,
+        displacement=_signed(code, displacement_offset, displacement_size),
+        displacement_offset=displacement_offset,
+        displacement_size=displacement_size,
+        pc_relative=pc_relative,
+        immediate_offset=immediate_offset,
+        immediate_size=immediate_size,
+        immediate=_signed(code, immediate_offset, immediate_size),
+        vvvv=vvvv,
+        mask=mask,
+        zeroing=zeroing,
+        wide=wide,
+        unsettled=is64 and opsize and bool(properties & Property.F64) and row.flow in _BRANCHES,
+        apx=apx,
+    )
+    _check(detail, broadcast=broadcast)
+    return detail
+
+
+def _signed(code: bytes, offset: int, size: int) -> int:
+    return int.from_bytes(code[offset : offset + size], "little", signed=True) if size else 0
+
+
+def _by_immediate(cell: tuple[Row, ...], value: int) -> Row:
+    for row in cell:
+        if row.by_immediate in (value, -1):
+            return row
+    raise _Invalid("no such opcode")
+
+
+def _check(detail: Detail, *, broadcast: bool) -> None:
+    """Refuse what fits a row but is no instruction: illegal prefixes and register fields."""
+    row = detail.row
+    properties = row.properties
+    memory = detail.has_memory
+    letters = {operand.letter for operand in row.operands}
+    if detail.lock and not (properties & Property.LOCK and memory):
+        raise _Invalid("LOCK cannot stand before it")
+    if "C" in letters and detail.reg not in _CONTROL_REGISTERS:
+        raise _Invalid("no such control register")
+    if "D" in letters and detail.reg > 7:
+        raise _Invalid("no such debug register")
+    if detail.encoding in (Encoding.LEGACY, Encoding.REX2) or detail.apx:
+        return
+    if detail.vvvv and not letters & _USES_VVVV and not (properties & Property.VSIB and detail.vvvv < 17):
+        raise _Invalid("vvvv must not name a register")
+    if ("kG" in letters and detail.reg > 7) or ("kH" in letters and detail.vvvv > 7):
+        raise _Invalid("no such mask register")
+    if letters & {"tG", "tE", "tH"} and max(detail.reg, detail.vvvv) > 7:
+        raise _Invalid("no such tile register")
+    if detail.encoding is Encoding.EVEX:
+        _check_evex(detail, memory=memory, broadcast=broadcast)
+    if properties & Property.UNIQUE:
+        _check_unique(detail, letters)
+
+
+def _check_evex(detail: Detail, *, memory: bool, broadcast: bool) -> None:
+    properties = detail.row.properties
+    if detail.mask and not properties & (Property.MASK | Property.MASKREQ):
+        raise _Invalid("no mask can be used here")
+    if properties & Property.MASKREQ and not detail.mask:
+        raise _Invalid("a mask must be named")
+    if detail.zeroing and not (properties & Property.Z and detail.mask and not _writes_memory(detail)):
+        raise _Invalid("elements cannot be zeroed here")
+    if broadcast and not properties & (Property.BC if memory else Property.ER | Property.SAE):
+        raise _Invalid("no broadcast or rounding here")
+
+
+def _writes_memory(detail: Detail) -> bool:
+    first = detail.row.operands[0]
+    return detail.has_memory and first.letter in "WM"
+
+
+def _check_unique(detail: Detail, letters: set[str]) -> None:
+    if "tG" in letters:
+        used = [detail.reg, detail.rm, detail.vvvv]
+    elif detail.encoding is Encoding.VEX:
+        used = [detail.reg, detail.vvvv, detail.index]
+    else:
+        used = [detail.reg, detail.index]
+    if len(set(used)) < len(used):
+        raise _Invalid("its registers must differ")
+
+
+def _name(detail: Detail) -> str:
+    names = detail.row.names
+    if len(names) == 1:
+        return names[0]
+    by_address = any(o.letter == "$" and o.size == "cxa" for o in detail.row.operands)
+    size = detail.address_size if by_address else detail.operand_size
+    if len(names) == 2:
+        return names[size > 2]
+    return names[(2, 4, 8).index(size)]
+
+
+def _form(detail: Detail, code: bytes) -> _Form:
+    reads, writes = registers(detail)
+    flags_read, flags_written = flags(detail)
+    form = _Form(
+        detail,
+        _name(detail),
+        detail.row.immediate in (Immediate.BRANCH_BYTE, Immediate.BRANCH_Z),
+        reads,
+        writes,
+        flags_read,
+        flags_written,
+    )
+    if len(_forms) >= _FORMS_KEPT:
+        _forms.clear()
+    _forms[detail.mode, code[: detail.length]] = form
+    return form
+
+
+def _place(form: _Form, code: bytes, address: int, arch: Arch) -> Instruction:
+    """Put the form at an address: what it names relative to itself becomes absolute."""
+    detail = form.detail
+    target = pc_relative = None
+    length = detail.length
+    if form.branch:
+        where = (address + length + detail.immediate) & arch.address_mask
+        if arch.bits != 64 and detail.operand_size == 2:
+            where &= 0xFFFF
+        pc_relative = PcRelative(
+            detail.immediate_offset, detail.immediate_size, PcRelativeKind.BRANCH, where
+        )
+        target = where
+    elif detail.pc_relative:
+        where = (address + length + detail.displacement) & arch.address_mask
+        if detail.address_size == 4:
+            where &= 0xFFFFFFFF
+        kind = PcRelativeKind.MEMORY if detail.accesses_memory else PcRelativeKind.ADDRESS
+        pc_relative = PcRelative(detail.displacement_offset, 4, kind, where)
+    return Instruction(
+        address,
+        code[:length],
+        arch,
+        form.name,
+        detail.row.flow,
+        target,
+        pc_relative,
+        form.reads,
+        form.writes,
+        form.flags_read,
+        form.flags_written,
+        detail,
+    )

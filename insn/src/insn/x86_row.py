@@ -1,0 +1,327 @@
+"""One row of the x86 tables: what it holds, and the notation it is written in.
+
+A line of a table reads `WHERE NAME OPERAND… EFFECT… PROPERTY…`. WHERE is dot-separated: the opcode byte (`88`), a
+range of them (`70-7f`) or eight with a register in the low bits (`50+r`), then any conditions: the mandatory prefix
+(`np` `66` `f3` `f2`), the reg field of ModRM (`/2`, `/0-3`), memory or register (`m`, `r`), the rm field (`rm1`,
+`rm4-7`), W (`w0`, `w1`), vector length (`l0`, `l02`; `lig`: any), 64-bit mode only or never (`o64`, `i64`), the
+value of the immediate (`imm80`). No condition on something means that it may be anything; for VEX and XOP the vector
+length is then 0 or 1, for EVEX 0, 1 or 2.
+
+NAME may have alternatives for operand size 16|32|64 (two: 16 and all above).
+
+OPERAND is an access, a letter and a size. Access: none = read, `=` written, `+` read and written, `?` read and
+perhaps written, `@` named but not accessed. Letters, those of Intel's opcode maps where it has one:
+
+    E  register or memory by rm        G  register by reg          R  register by rm         B  register by vvvv
+    Z  register by the opcode          S  segment by reg           C D  control, debug        M  memory
+    V  vector by reg                   W  vector or memory by rm   U  vector by rm           H  vector by vvvv
+    L  vector by an immediate          P  MMX by reg               Q  MMX or memory by rm    N  MMX by rm
+    kG kE kH  mask register            tG tE tH  tile register     X  memory at rsi          Y  memory at rdi
+    I  immediate                       J  branch displacement      A  far address            O  absolute address
+    $  the register or flag set named (`$axv`: al, ax, eax or rax)
+
+Sizes: b w d q fixed; v 16/32/64 by operand size; z 16/32 (an immediate: at most 32); y 32/64 by W; a address size;
+p far pointer; s x other; bs a byte that is sign-extended; n 32/64 by mode.
+
+EFFECT: `>cz` flags written, `~cz` perhaps written, `<cz` read (o s z a p c d i t, n: NT, k: AC).
+PROPERTY: `!code` names the refusal class (see `x86_judge`), the rest are members of `Property`.
+"""
+
+import enum
+from typing import NamedTuple
+
+from insn.model import Flow
+
+
+class Space(enum.IntEnum):
+    """One opcode map of one encoding: 256 opcodes."""
+
+    ONE = 0
+    TWO = 1
+    THREE_38 = 2
+    THREE_3A = 3
+    NOW = 4
+    VEX1 = 5
+    VEX2 = 6
+    VEX3 = 7
+    VEX7 = 8
+    XOP8 = 9
+    XOP9 = 10
+    XOPA = 11
+    EVEX1 = 12
+    EVEX2 = 13
+    EVEX3 = 14
+    EVEX4 = 15
+    EVEX5 = 16
+    EVEX6 = 17
+
+
+class Property(enum.Flag):
+    """What else is to be known about a row."""
+
+    NONE = 0
+    D64 = enum.auto()
+    """In 64-bit mode the operand size is 64 unless 66 makes it 16."""
+    F64 = enum.auto()
+    """In 64-bit mode the operand size is 64 whatever the prefixes say."""
+    LOCK = enum.auto()
+    """LOCK is legal when the destination is memory."""
+    REP = enum.auto()
+    """A string instruction: a repeat prefix makes it loop."""
+    PUSH = enum.auto()
+    POP = enum.auto()
+    NOP = enum.auto()
+    """Does nothing that a program can see but moving on."""
+    PREFETCH = enum.auto()
+    """Only hints at memory: never faults on it."""
+    FAULT = enum.auto()
+    """May fault for another reason than memory."""
+    X87 = enum.auto()
+    """Reads and writes x87 or MMX state."""
+    MODREG = enum.auto()
+    """The mod field is ignored: rm is always a register."""
+    NO66 = enum.auto()
+    """66 does not change the operand size."""
+    BITOFFSET = enum.auto()
+    """The register operand shifts the memory address."""
+    MASKSTORE = enum.auto()
+    """Writes memory at rdi."""
+    XLAT = enum.auto()
+    """Reads memory at rbx + al."""
+    VSIB = enum.auto()
+    SIBMEM = enum.auto()
+    UNIQUE = enum.auto()
+    """Certain registers must differ, or the instruction is invalid."""
+    MASK = enum.auto()
+    """EVEX: a mask register may be named."""
+    MASKREQ = enum.auto()
+    """EVEX: a mask register must be named; it is written, too."""
+    Z = enum.auto()
+    """EVEX: elements may be zeroed instead of merged."""
+    BC = enum.auto()
+    """EVEX: a memory element may be broadcast."""
+    ER = enum.auto()
+    """EVEX: a rounding mode may be embedded."""
+    SAE = enum.auto()
+    """EVEX: exceptions may be suppressed."""
+
+
+class Access(enum.Enum):
+    """What an instruction does to an operand."""
+
+    READ = ""
+    WRITE = "="
+    READ_WRITE = "+"
+    MAYBE_WRITE = "?"
+    NONE = "@"
+
+
+class Operand(NamedTuple):
+    """One operand or implicit register of a row."""
+
+    access: Access
+    letter: str
+    size: str
+
+
+class Immediate(enum.IntEnum):
+    """What stands behind opcode, ModRM and displacement."""
+
+    NONE = 0
+    BYTE = 1
+    WORD = 2
+    WORD_BYTE = 3
+    BYTE_BYTE = 4
+    Z = 5
+    V = 6
+    FAR = 7
+    OFFSET = 8
+    BRANCH_BYTE = 9
+    BRANCH_Z = 10
+    DWORD = 11
+
+
+class Row(NamedTuple):
+    """One row: everything the decoder, the judge, the relocator and the emulator know about an instruction.
+
+    `forbidden` has a bit for every condition that does not fit (positions: `PREFIX` … `MODE`). `by_immediate` is the
+    value the immediate must have, or -1. `refusal` names a class of `x86_judge`, "" for none.
+    """
+
+    number: int
+    space: Space
+    first: int
+    last: int
+    forbidden: int
+    by_immediate: int
+    names: tuple[str, ...]
+    operands: tuple[Operand, ...]
+    has_modrm: bool
+    immediate: Immediate
+    flags_read: frozenset[str]
+    flags_written: frozenset[str]
+    flow: Flow
+    refusal: str
+    properties: Property
+
+
+# Bit positions of the one-hot conditions in `Row.forbidden`.
+PREFIX, MOD, REG, RM, W, LENGTH, MODE = 0, 4, 6, 14, 22, 24, 28
+MEMORY_FORM, REGISTER_FORM = 1 << MOD, 1 << MOD + 1
+OTHER_MODE, MODE_64 = 1 << MODE, 1 << MODE + 1
+_ALL = (1 << MODE + 2) - 1
+_ANY_LENGTH = 15 << LENGTH
+
+_PREFIXES = {"np": 0, "66": 1, "f3": 2, "f2": 3}
+_FLAGS = {
+    "o": "of", "s": "sf", "z": "zf", "a": "af", "p": "pf", "c": "cf",
+    "d": "df", "i": "if", "t": "tf", "n": "nt", "k": "ac",
+}  # fmt: skip
+_FLOWS = {
+    "JUMP": Flow.JUMP,
+    "JCC": Flow.CONDITIONAL_JUMP,
+    "IJUMP": Flow.INDIRECT_JUMP,
+    "CALL": Flow.CALL,
+    "ICALL": Flow.INDIRECT_CALL,
+    "RETURN": Flow.RETURN,
+    "SYSCALL": Flow.SYSTEM_CALL,
+    "TRAP": Flow.TRAP,
+    "FAR": Flow.FAR,
+}
+_IMMEDIATES = {
+    "Ib": Immediate.BYTE,
+    "Ibs": Immediate.BYTE,
+    "Lx": Immediate.BYTE,
+    "Iw": Immediate.WORD,
+    "Id": Immediate.DWORD,
+    "Iz": Immediate.Z,
+    "Iv": Immediate.V,
+    "Ap": Immediate.FAR,
+    "Jb": Immediate.BRANCH_BYTE,
+    "Jz": Immediate.BRANCH_Z,
+}
+_PAIRS = {
+    (Immediate.WORD, Immediate.BYTE): Immediate.WORD_BYTE,
+    (Immediate.BYTE, Immediate.BYTE): Immediate.BYTE_BYTE,
+}
+_MODRM_LETTERS = frozenset("EGRSCDMVWUPQN") | {"kG", "kE", "tG", "tE"}
+_ACCESSES = {a.value: a for a in Access if a.value}
+_PROPERTIES = {p.name: p for p in Property}
+
+
+def _span(text: str, base: int = 10) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    return int(first, base), int(last or first, base)
+
+
+def _bits(position: int, first: int, last: int) -> int:
+    return sum(1 << position + n for n in range(first, last + 1))
+
+
+def _lengths(space: Space) -> int:
+    if space >= Space.EVEX1:
+        return 7 << LENGTH
+    return _ANY_LENGTH if space < Space.VEX1 else 3 << LENGTH
+
+
+def _conditions(words: list[str], space: Space) -> tuple[int, int]:
+    """Turn the conditions of a line into the bits that are forbidden and the immediate it must have."""
+    # (position of the field, its width): allowed values, all others forbidden
+    allowed = {MOD: 3 << MOD, REG: 255 << REG, RM: 255 << RM, W: 3 << W, PREFIX: 15, MODE: 3 << MODE}
+    allowed[LENGTH] = _lengths(space)
+    prefixes = 0
+    immediate = -1
+    for word in words:
+        if word in _PREFIXES:
+            prefixes |= 1 << _PREFIXES[word]
+        elif word[0] == "/":
+            allowed[REG] = _bits(REG, *_span(word[1:]))
+        elif word in ("m", "r"):
+            allowed[MOD] = MEMORY_FORM if word == "m" else REGISTER_FORM
+        elif word.startswith("rm"):
+            allowed[RM] = _bits(RM, *_span(word[2:]))
+        elif word.startswith("imm"):
+            immediate = int(word[3:], 16)
+        elif word == "lig":
+            allowed[LENGTH] = _ANY_LENGTH
+        elif word[0] == "l":
+            allowed[LENGTH] = sum(1 << LENGTH + int(n) for n in word[1:])
+        elif word[0] == "w":
+            allowed[W] = sum(1 << W + int(n) for n in word[1:].replace("w", ""))
+        elif word in ("o64", "i64"):
+            allowed[MODE] = MODE_64 if word == "o64" else OTHER_MODE
+        else:
+            raise ValueError(f"no condition is written {word!r}")
+    if prefixes:
+        allowed[PREFIX] = prefixes
+    return _ALL & ~sum(allowed.values()), immediate
+
+
+def _operand(word: str) -> Operand:
+    access = _ACCESSES.get(word[0], Access.READ)
+    rest = word[1:] if access is not Access.READ else word
+    if rest[0] == "$":
+        return Operand(access, "$", rest[1:])
+    if rest[0] in "kt":
+        return Operand(access, rest[:2], "")
+    return Operand(access, rest[0], rest[1:])
+
+
+def _immediate(operands: list[Operand]) -> Immediate:
+    found = [_IMMEDIATES[o.letter + o.size] for o in operands if o.letter + o.size in _IMMEDIATES]
+    if any(o.letter == "O" for o in operands):
+        return Immediate.OFFSET
+    if len(found) == 2:
+        return _PAIRS[found[0], found[1]]
+    return found[0] if found else Immediate.NONE
+
+
+def _flag_names(letters: str) -> frozenset[str]:
+    return frozenset(_FLAGS[letter] for letter in letters)
+
+
+_parsed_operands: dict[str, Operand] = {}
+
+
+def parse(line: str, space: Space, number: int) -> Row:
+    """Read one line of a table; ValueError or KeyError when it does not follow the notation."""
+    where, name, *words = line.split()
+    opcode, *conditions = where.split(".")
+    if opcode.endswith("+r"):
+        first = int(opcode[:2], 16)
+        last = first + 7
+    else:
+        first, last = _span(opcode, 16)
+    forbidden, by_immediate = _conditions(conditions, space)
+    operands: list[Operand] = []
+    read = written = refusal = ""
+    flow = Flow.NEXT
+    properties = Property.NONE
+    for word in words:
+        initial = word[0]
+        if word in _FLOWS:
+            flow = _FLOWS[word]
+        elif word in _PROPERTIES:
+            properties |= _PROPERTIES[word]
+        elif initial == "!":
+            refusal = word[1:]
+        elif initial == "<":
+            read += word[1:]
+        elif initial == ">":
+            written += word[1:]
+        elif initial == "~":
+            # A flag that may survive is an input of what comes out.
+            read += word[1:]
+            written += word[1:]
+        else:
+            operand = _parsed_operands.get(word)
+            if operand is None:
+                operand = _parsed_operands[word] = _operand(word)
+            operands.append(operand)
+    has_modrm = any(c[0] in "/mr" for c in conditions) or any(
+        o.letter in _MODRM_LETTERS for o in operands
+    )
+    return Row(
+        number, space, first, last, forbidden, by_immediate, tuple(name.split("|")), tuple(operands), has_modrm,
+        _immediate(operands), _flag_names(read), _flag_names(written), flow, refusal, properties,
+    )  # fmt: skip
