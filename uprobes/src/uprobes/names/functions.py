@@ -1,0 +1,193 @@
+"""The functions of one ELF file, by every name they go by."""
+
+import difflib
+import fnmatch
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from functools import cached_property
+
+import numpy as np
+
+from insn.elf import Image, open_image
+from insn.model import Instruction
+from insn.symbols import Symbol, SymbolKind, Symbols
+from uprobes.names.demangle import demangle, without_parameters
+from uprobes.names.dynamic import Dynamic
+from uprobes.names.spec import Kind, Spec
+
+_INDIRECT = SymbolKind.INDIRECT_FUNCTION.value
+
+
+class Functions:
+    """One ELF file and its function symbols; tables are made when first needed and then kept."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+
+    @cached_property
+    def dynamic(self) -> Dynamic:
+        """What the file's dynamic segment says."""
+        return Dynamic(self.image)
+
+    @cached_property
+    def symbols(self) -> Symbols:
+        """The function symbols by address."""
+        return self.image.functions
+
+    @cached_property
+    def addresses(self) -> list[int]:
+        """The address of each symbol."""
+        found: list[int] = self.symbols.addresses.tolist()
+        return found
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """The size of each symbol in bytes, 0 where it states none."""
+        found: list[int] = self.symbols.sizes.tolist()
+        return found
+
+    @cached_property
+    def indirect(self) -> frozenset[int]:
+        """The indices of symbols that name a chooser instead of the function itself."""
+        return frozenset(np.flatnonzero(self.symbols.kinds == _INDIRECT).tolist())
+
+    @cached_property
+    def demangled(self) -> list[str]:
+        """The name of each symbol as the source writes it."""
+        return [demangle(name) for name in self.symbols.names]
+
+    @cached_property
+    def _by_demangled(self) -> dict[str, list[int]]:
+        """Indices by demangled name, with and without parameters; plain names are left out."""
+        table: dict[str, list[int]] = {}
+        for index, (raw, plain) in enumerate(zip(self.symbols.names, self.demangled, strict=True)):
+            if plain is not raw:
+                for name in {plain, without_parameters(plain)}:
+                    table.setdefault(name, []).append(index)
+        return table
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[int]]:
+        table: dict[str, list[int]] = {}
+        for index, name in enumerate(self.symbols.names):
+            table.setdefault(name, []).append(index)
+        return table
+
+    def exactly(self, name: str, *, raw: bool = False) -> list[int]:
+        """List one index per address of the functions with this name, the superseded left out."""
+        found = self._by_name.get(name)
+        if found is None and not raw and any(n.startswith("_") for n in self._by_name):
+            found = self._by_demangled.get(name)
+        if not found:
+            return []
+        if len(found) > 1:
+            old = self.dynamic.superseded
+            names, addresses = self.symbols.names, self.addresses
+            current = [i for i in found if (names[i], addresses[i]) not in old]
+            found = current or found
+        return list({self.addresses[index]: index for index in reversed(found)}.values())[::-1]
+
+    def matching(self, spec: Spec) -> list[int]:
+        """List one index per address of the functions that fit a glob or regex.
+
+        Of several names for one address, the plainest is taken.
+        """
+        names = self.symbols.names if spec.raw else self.demangled
+        if spec.kind is Kind.GLOB and spec.place == "*":
+            return self._plainest(range(len(names)))
+        fits = _matcher(spec)
+        found = [index for index, name in enumerate(names) if fits(name)]
+        return self._plainest(found)
+
+    def _plainest(self, indices: Iterable[int]) -> list[int]:
+        names, addresses = self.symbols.names, self.addresses
+        chosen: dict[int, int] = {}
+        for index in indices:
+            address = addresses[index]
+            other = chosen.get(address)
+            if other is None or _plainness(names[index]) < _plainness(names[other]):
+                chosen[address] = index
+        return list(chosen.values())
+
+    def shown(self, index: int) -> str:
+        """Return the name that people know a function by."""
+        return self.demangled[index]
+
+    def size_at(self, index: int) -> int:
+        """Return a function's size in bytes, from its unwind entry if its symbol states none."""
+        if self.sizes[index]:
+            return self.sizes[index]
+        found = self.image.function_at(self.addresses[index])
+        return found.size if found is not None and found.address == self.addresses[index] else 0
+
+    def around(self, address: int) -> tuple[str | None, int, int] | None:
+        """Name the function around a file address: (name or None, start, size)."""
+        found: Symbol | None = self.image.function_at(address)
+        if found is None:
+            return None
+        if not found.name:
+            return None, found.address, found.size
+        same = self.symbols.addresses.searchsorted(np.uint64(found.address))
+        group = []
+        for index in range(int(same), len(self.addresses)):
+            if self.addresses[index] != found.address:
+                break
+            group.append(index)
+        plainest = self._plainest(group)
+        name = self.shown(plainest[0]) if plainest else demangle(found.name)
+        return name, found.address, found.size
+
+    def kind_of(self, name: str) -> SymbolKind | None:
+        """Say what a name that is no function stands for in this file; None when it is unknown."""
+        found = self.image.symbols.find(name)
+        return found[0].kind if found else None
+
+    def similar(self, name: str, count: int = 4) -> list[str]:
+        """List functions whose names come close, likeliest first."""
+        found = self.symbols.similar(name, count)
+        mangled = [n for n in self._by_demangled if len(n) < 3 * len(name) + 16]
+        found += difflib.get_close_matches(name, mangled, count, 0.6)
+        found += [n for n in mangled if n.endswith(f"::{name}")]
+        return list(dict.fromkeys(demangle(n) for n in found))[:count]
+
+    def contains(self, address: int) -> Instruction | None:
+        """Return the instruction that an address lies inside of; None if it starts one.
+
+        None also where that can't be known: no function is known around the address.
+        """
+        return None
+
+
+def _plainness(name: str) -> tuple[int, int, str]:
+    return len(name) - len(name.lstrip("_")), len(name), name
+
+
+def _matcher(spec: Spec) -> Callable[[str], object]:
+    if spec.kind is Kind.REGEX:
+        return re.compile(spec.place).search
+    whole = re.compile(fnmatch.translate(spec.place)).match
+    if spec.raw or "(" in spec.place:
+        return whole
+    return lambda name: whole(name) or ("(" in name and whole(without_parameters(name)))
+
+
+class Files:
+    """The ELF files read so far, kept by what the file was when it was read."""
+
+    def __init__(self, limit: int = 256) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[object, Functions] = OrderedDict()
+
+    def keep(self, key: object, origin: str | bytes) -> Functions:
+        """Return the file with this key, opened from its path or bytes when it is not known yet.
+
+        Errors of insn's `open_image` and of the operating system pass through.
+        """
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = Functions(open_image(origin))
+            if len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return found
