@@ -12,14 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import insn
-from insn import Fixups, Instruction, Method, Relocated
+from insn import Fixups, Flow, Instruction, Method, Relocated
 from ubp.errors import NotProbeable
 from ubp.ports import Memory, Registers
 from ubp.rules import Moved, StepRules
-
-MARGIN = 1 << 16
-"""Kept free below ±2 GiB when the reach of a copy is asked for."""
-
 
 class Action(enum.Enum):
     """What the caller does with the thread next."""
@@ -35,7 +31,8 @@ class Plan:
     """How the instruction of one probe point is executed.
 
     `resume` is the address at which a thread can simply go on (a boosted copy; the target of a jump that needs no
-    registers), None when there is more to do. `copy` is what must stand in the slot.
+    registers), None when there is more to do. `copy` is what must stand in the slot. `fixups` is what single-stepping the
+    instruction, there or in place, needs to have repaired.
     """
 
     instruction: Instruction
@@ -43,6 +40,7 @@ class Plan:
     copy: Relocated | None = None
     emulate: Callable[[Registers, Memory], None] | None = None
     resume: int | None = None
+    fixups: Fixups = Fixups.NONE
 
     def original_of(self, ip: int) -> int | None:
         """Return the original address that an address inside the copy stands for, None when it is outside."""
@@ -88,18 +86,24 @@ class Stepper:
         if method is Method.EMULATE:
             return Plan(
                 instruction, method, emulate=insn.emulator(instruction),
-                resume=insn.constant_resume(instruction),
+                resume=_constant_resume(instruction), fixups=_fixups(instruction),
             )
         if method is Method.INLINE:
-            return Plan(instruction, method)
+            return self.in_place(instruction)
         if slot is None:
             raise NotProbeable(
                 f"the method {method} needs a slot", address=instruction.address, reason="no-slot"
             )
         if method is Method.BOOST:
             copy = insn.relocate(instruction, slot, back=instruction.end)
-            return Plan(instruction, method, copy, resume=slot)
-        return Plan(instruction, method, insn.relocate(instruction, slot))
+            return Plan(instruction, method, copy, resume=slot, fixups=_fixups(instruction))
+        copy = insn.relocate(instruction, slot)
+        return Plan(instruction, method, copy, fixups=_of_calls(instruction, copy.fixups))
+
+    @staticmethod
+    def in_place(instruction: Instruction) -> Plan:
+        """Plan to let the hardware execute an instruction where it stands, whatever the verdict on it."""
+        return Plan(instruction, Method.INLINE, fixups=_fixups(instruction))
 
     def before_step(
         self, plan: Plan, registers: Registers, memory: Memory
@@ -133,10 +137,9 @@ class Stepper:
         plan, rules = step.plan, self.rules
         instruction, copy = plan.instruction, plan.copy
         start = instruction.address if copy is None else copy.address
-        repeats = Fixups.REPEATS in insn.fixups_of(instruction) if copy is None else Fixups.REPEATS in copy.fixups
-        if repeats and registers[rules.ip] == start:
+        if Fixups.REPEATS in plan.fixups and registers[rules.ip] == start:
             return False
-        fixups = insn.fixups_of(instruction) & _IN_PLACE if copy is None else copy.fixups
+        fixups = plan.fixups & _IN_PLACE if copy is None else plan.fixups
         moved = Moved(instruction.address, instruction.length, start, step.flags)
         for fixup, repair in rules.repairs.items():
             if fixup in fixups:
@@ -153,13 +156,13 @@ class Stepper:
         start = plan.instruction.address if copy is None else copy.address
         moved = Moved(plan.instruction.address, plan.instruction.length, start, flags)
         for fixup, repair in self.rules.repairs.items():
-            if fixup in _IN_PLACE and fixup in insn.fixups_of(plan.instruction):
+            if fixup in _IN_PLACE and fixup in plan.fixups:
                 repair(moved, registers, memory)
 
     def repair_newborn(self, plan: Plan, registers: Registers, memory: Memory) -> None:
         """Repair the registers of a thread that was born in the copy of a system call."""
         copy = plan.copy
-        if copy is not None and Fixups.SYSTEM_CALL in copy.fixups:
+        if copy is not None and Fixups.SYSTEM_CALL in plan.fixups:
             moved = Moved(plan.instruction.address, plan.instruction.length, copy.address, 0)
             self.rules.repairs[Fixups.SYSTEM_CALL](moved, registers, memory)
 
@@ -169,6 +172,29 @@ class Stepper:
         if copy is not None and copy.scratch is not None:
             registers[copy.scratch] = step.saved
         registers[self.rules.ip] = step.plan.instruction.address
+
+
+def _fixups(instruction: Instruction) -> Fixups:
+    """Return what single-stepping the instruction needs to have repaired, wherever it runs."""
+    try:
+        fixups = insn.relocate(instruction, instruction.address).fixups
+    except insn.InsnError:
+        return Fixups.NONE
+    return _of_calls(instruction, fixups)
+
+
+def _of_calls(instruction: Instruction, fixups: Fixups) -> Fixups:
+    """A system call can end anywhere (sigreturn): its own repair decides about the program counter."""
+    if instruction.flow is Flow.SYSTEM_CALL:
+        return (fixups | Fixups.SYSTEM_CALL) & ~Fixups.IP
+    return fixups
+
+
+def _constant_resume(instruction: Instruction) -> int | None:
+    """Return where the thread goes on if that is all the instruction decides, and always the same."""
+    if not insn.only_moves_ip(instruction):
+        return None
+    return {Flow.NEXT: instruction.end, Flow.JUMP: instruction.target}.get(instruction.flow)
 
 
 _IN_PLACE = Fixups.PUSHED_TRAP_FLAG | Fixups.SYSTEM_CALL

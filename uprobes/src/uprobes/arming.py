@@ -70,7 +70,7 @@ class Arming:
         addresses = sorted(fresh)
         forced = any(p.wanted is not None or p.forbidden for ps in fresh.values() for p, _ in ps)
         probeable = None
-        if len(addresses) > FEW and not forced:
+        if len(addresses) > FEW and not forced and hasattr(insn, "scan"):
             probeable = self._scan(process, addresses)
         made: dict[int, ProbePoint] = {}
         mapping: Mapping | None = None

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
-from insn import Flow, Method
+from insn import Flow
 from ubp import Action, Plan
 from uprobes import lifetimes, ptrace, retiring
 from uprobes.errors import ProbeError
@@ -228,7 +228,7 @@ class Engine:
             action, step = process.stepper.before_step(plan, registers, process.memory)
         except ProbeError:
             # The operand is not there. The hardware shall say so: run the instruction itself.
-            in_place = Plan(plan.instruction, Method.INLINE)
+            in_place = process.stepper.in_place(plan.instruction)
             action, step = process.stepper.before_step(in_place, registers, process.memory)
         tracee.step = step
         if action is Action.STEP_IN_PLACE:

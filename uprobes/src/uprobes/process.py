@@ -115,7 +115,7 @@ class Process:
                     continue
                 break
             else:
-                plan = ubp.Plan(verdict.instruction, Method.INLINE)
+                plan = self.stepper.in_place(verdict.instruction)
         finally:
             self.caller = None
         point.short = verdict.instruction.length <= self.machine.breakpoint_skew

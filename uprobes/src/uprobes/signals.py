@@ -13,7 +13,6 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-import insn
 from insn import Fixups
 from ubp import Plan, Step
 from uprobes import ptrace
@@ -68,7 +67,7 @@ class Signals:
         ip = tracee.registers[ip_name]
         plan = process.plan_at(ip)
         if plan is not None and plan.copy is not None and plan.copy.address == ip:
-            if Fixups.REPEATS in insn.fixups_of(plan.instruction):
+            if Fixups.REPEATS in plan.fixups:
                 tracee.registers[ip_name] = plan.instruction.address
                 tracee.restart_at(plan.instruction.address)
                 return
@@ -120,7 +119,7 @@ class Signals:
         if info.synchronous:
             self._fault_in_step(tracee, step, info)
             return number
-        fixups = insn.fixups_of(step.plan.instruction)
+        fixups = step.plan.fixups
         if Fixups.REPEATS in fixups:
             self._abort(tracee, step)
             return number

@@ -1,0 +1,151 @@
+"""Breakpoints: what is written, what is hidden, what is left alone."""
+
+import pytest
+import ubp
+from hypothesis import given
+from hypothesis import strategies as st
+from ubp.testing import FakeMemory, NotThere
+
+TRAP = b"\xcc"
+TEXT = bytes(range(0x40, 0x80)) * 512  # no byte of it is a trap
+BASE = 0x40_0000
+
+
+@pytest.fixture
+def memory():
+    return FakeMemory({BASE: TEXT})
+
+
+@pytest.fixture
+def breakpoints(memory):
+    return ubp.Breakpoints(memory, TRAP)
+
+
+def test_an_inserted_breakpoint_is_one_byte_and_remembers_what_it_hides(memory, breakpoints):
+    assert breakpoints.insert(BASE + 5) == ubp.Breakpoint(BASE + 5, TEXT[5:6])
+    assert memory.read(BASE, len(TEXT)) == TEXT[:5] + TRAP + TEXT[6:]
+    assert breakpoints.at(BASE + 5).original == TEXT[5:6]
+    assert breakpoints.at(BASE + 4) is None
+
+
+def test_reading_through_the_breakpoints_shows_the_original_bytes(memory, breakpoints):
+    breakpoints.insert(BASE)
+    breakpoints.insert(BASE + 9)
+    assert breakpoints.read(BASE, 16) == TEXT[:16]
+    assert breakpoints.read(BASE + 9, 1) == TEXT[9:10]
+    assert memory.read(BASE, 1) == TRAP
+
+
+def test_removing_puts_the_byte_back(memory, breakpoints):
+    breakpoints.insert(BASE + 1)
+    breakpoints.remove(BASE + 1)
+    assert memory.read(BASE, len(TEXT)) == TEXT
+    assert len(breakpoints) == 0
+
+
+def test_a_second_breakpoint_at_one_address_is_refused(breakpoints):
+    breakpoints.insert(BASE)
+    with pytest.raises(ubp.AlreadyInserted, match="ours stands there at 0x400000"):
+        breakpoints.insert(BASE)
+
+
+def test_a_trap_that_is_not_ours_is_refused_and_left_alone(memory, breakpoints):
+    """U20: a probe where a debugger's breakpoint or the program's own int3 stands."""
+    memory.write(BASE + 3, TRAP)
+    with pytest.raises(ubp.ForeignBreakpoint):
+        breakpoints.insert(BASE + 3)
+    assert breakpoints.at(BASE + 3) is None
+    assert memory.read(BASE + 3, 1) == TRAP
+
+
+def test_what_somebody_else_wrote_over_a_breakpoint_is_not_overwritten(memory, breakpoints):
+    breakpoints.insert(BASE + 3)
+    memory.write(BASE + 3, b"\x90")
+    with pytest.raises(ubp.Changed):
+        breakpoints.remove(BASE + 3)
+    assert memory.read(BASE + 3, 1) == b"\x90"
+    assert breakpoints.at(BASE + 3) is None
+
+
+def test_removing_what_is_not_there_is_an_error(breakpoints):
+    with pytest.raises(ubp.NotInserted) as caught:
+        breakpoints.remove(BASE)
+    assert caught.value.code == "not-inserted"
+    assert caught.value.address == BASE
+
+
+def test_memory_that_is_not_there_refuses_only_its_own_addresses(breakpoints):
+    refused = breakpoints.insert_many([BASE, 0x10])
+    assert set(refused) == {0x10}
+    assert isinstance(refused[0x10], NotThere)
+    assert breakpoints.at(BASE) is not None
+
+
+def test_a_hole_between_two_breakpoints_refuses_neither():
+    memory = FakeMemory({BASE: TEXT[:4096], BASE + 8192: TEXT[:4096]})
+    breakpoints = ubp.Breakpoints(memory, TRAP)
+    assert breakpoints.insert_many([BASE + 1, BASE + 8192 + 1]) == {}
+    assert memory.read(BASE + 1, 1) == memory.read(BASE + 8193, 1) == TRAP
+
+
+def test_pages_without_a_breakpoint_are_never_written(memory, breakpoints):
+    breakpoints.insert_many([BASE + 10, BASE + 3 * 4096 + 10])
+    touched = {page for at, size in memory.writes for page in range(at >> 12, (at + size - 1 >> 12) + 1)}
+    assert touched == {BASE >> 12, (BASE >> 12) + 3}
+
+
+def test_neighbouring_breakpoints_cost_one_write(memory, breakpoints):
+    breakpoints.insert_many(range(BASE, BASE + 4096, 16))
+    assert len(memory.writes) == 1
+
+
+def test_a_copy_of_the_memory_is_cleaned_of_breakpoints_removed_since(memory, breakpoints):
+    """A fork may hold a breakpoint that its parent removed before the tracer saw the child."""
+    breakpoints.insert_many([BASE, BASE + 1])
+    child_memory = FakeMemory({BASE: memory.read(BASE, len(TEXT))})
+    breakpoints.remove(BASE)
+    child = ubp.Breakpoints(child_memory, TRAP)
+    child.inherit(breakpoints)
+    assert child.remove_many([b.address for b in list(child)]) == {}
+    assert child_memory.read(BASE, len(TEXT)) == TEXT
+
+
+def test_lift_and_lower_step_out_of_the_way_and_back(memory, breakpoints):
+    breakpoints.insert(BASE + 2)
+    breakpoints.lift(BASE + 2)
+    assert memory.read(BASE, 4) == TEXT[:4]
+    breakpoints.lower(BASE + 2)
+    assert memory.read(BASE + 2, 1) == TRAP
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, len(TEXT) - 1), max_size=40)), max_size=8)
+)
+def test_memory_is_always_text_plus_traps_and_the_view_is_always_the_text(moves):
+    memory = FakeMemory({BASE: TEXT})
+    breakpoints = ubp.Breakpoints(memory, TRAP)
+    model: set[int] = set()
+    for insert, offsets in moves:
+        if insert:
+            refused = breakpoints.insert_many(BASE + o for o in offsets)
+            assert {a - BASE for a in refused} == offsets & model
+            model |= offsets
+        else:
+            refused = breakpoints.remove_many(BASE + o for o in offsets)
+            assert {a - BASE for a in refused} == offsets - model
+            model -= offsets
+        wanted = bytes(0xCC if o in model else b for o, b in enumerate(TEXT))
+        assert memory.read(BASE, len(TEXT)) == wanted
+        assert breakpoints.read(BASE, len(TEXT)) == TEXT
+
+
+@given(st.binary(min_size=1, max_size=40), st.integers(0, 30), st.integers(1, 10))
+def test_breakpoints_longer_than_a_byte_are_hidden_at_every_edge(code, offset, size):
+    trap = b"\x00\x01\x02\x03"
+    text = bytes(b | 0x80 for b in code) * 8
+    memory = FakeMemory({BASE: text})
+    breakpoints = ubp.Breakpoints(memory, trap)
+    if offset + 4 <= len(text):
+        breakpoints.insert(BASE + offset)
+    for start in range(0, max(len(text) - size, 0)):
+        assert breakpoints.read(BASE + start, size) == text[start : start + size]
