@@ -1,0 +1,66 @@
+# `make help` lists what there is. Needs Python 3.11 or later; everything else is set up here.
+
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+PACKAGES := insn ssol ubp uprobes
+PROJECTS := pyproject.toml $(PACKAGES:%=%/pyproject.toml)
+
+# Keep the folders insn/, ubp/, … from being imported as empty namespace packages.
+export PYTHONSAFEPATH := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .build/venv ## what all others need: Debian packages (as root) and .venv
+
+demo: .build/venv ## probe a real multithreaded program and show what it costs
+	$(BIN)/python -m uprobes.demo
+
+test: .build/venv ## every test but the torture
+	$(BIN)/pytest -m "not torture"
+
+check: .build/venv ## the quick tests, under two minutes
+	$(BIN)/pytest -q -m "not slow and not torture"
+
+torture: .build/venv ## the tests that take minutes
+	$(BIN)/pytest -m torture
+
+lint: .build/venv ## style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .build/venv ## strict types
+	$(BIN)/mypy
+
+layers: .build/venv ## no package imports one above it
+	$(BIN)/lint-imports
+
+docs: .build/venv ## docs/_build/html, warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+bench: .build/venv ## all figures, ours and the peers', in one run
+	$(BIN)/python benchmarks/run.py
+
+alone: .build/venv ## each package in an environment with only what it declares
+	$(BIN)/python .ci/alone.py
+
+clean: ## remove what was built here
+	rm -rf .venv .build docs/_build
+
+.build/system: .ci/packages.txt .ci/prepare
+	.ci/prepare
+	@mkdir -p .build && touch $@
+
+.build/venv: $(PROJECTS) .build/system
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade "pip>=25.1"
+	$(BIN)/pip install -q $(PACKAGES:%=-e ./%) --group dev
+	$(BIN)/pip check
+	@touch $@
+
+.PHONY: help setup demo test check torture lint types layers docs bench alone clean

@@ -1,0 +1,94 @@
+"""What tests of all packages share: programs they need, and that they leave no process behind."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+MISSING = "needs package"
+
+
+def find_program(program, package):
+    """Give the path of a program, or skip the test for want of its Debian package."""
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{MISSING} {package} (the program {program})")
+    return path
+
+
+@pytest.fixture(scope="session")
+def needs():
+    """Give the path of a program: `needs("gdb", package="gdb")`; skip the test without it."""
+
+    def needs(program, *, package):
+        return find_program(program, package)
+
+    return needs
+
+
+def pytest_configure(config):
+    """Register the marker `needs`."""
+    config.addinivalue_line(
+        "markers", "needs(program, package): skip without the program; fail where CI is set"
+    )
+
+
+def pytest_runtest_setup(item):
+    """Skip a test marked `needs` for want of a program."""
+    for marker in item.iter_markers("needs"):
+        find_program(*marker.args, **marker.kwargs)
+
+
+def refuse_skip(report):
+    """Make a skip for want of a package a failure where CI is set; it would hide a test."""
+    if report.skipped and os.environ.get("CI") and MISSING in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"not skipped, since CI is set: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Look at each phase of a test."""
+    report = yield
+    return refuse_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """Look at each module, which may skip itself as a whole."""
+    report = yield
+    return refuse_skip(report)
+
+
+def children():
+    """Give the processes whose parent is one of our threads, with their state and name."""
+    found = {}
+    for listing in Path("/proc/self/task").glob("*/children"):
+        for pid in map(int, listing.read_text().split()):
+            try:
+                name, state = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            found[pid] = f"{name.split(' (', 1)[1]} ({state[0]})"
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left_behind(request):
+    """Fail a live test that leaves a process of its own, running, stopped or zombie; end it."""
+    if request.node.get_closest_marker("live") is None:
+        yield
+        return
+    before = children()
+    yield
+    left = {pid: what for pid, what in children().items() if pid not in before}
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            continue
+    assert not left, f"left behind: {left}"
