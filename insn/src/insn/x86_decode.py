@@ -65,6 +65,8 @@ _EVEX_SPACES = {
 _BRANCHES = frozenset(
     {Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL, Flow.INDIRECT_JUMP, Flow.INDIRECT_CALL, Flow.RETURN}
 )
+# A branch cuts its target to the operand size.
+_TARGET_MASKS = {2: 0xFFFF, 4: 0xFFFFFFFF, 8: (1 << 64) - 1}
 _BASES_16 = ((3, 6), (3, 7), (5, 6), (5, 7), (6, -1), (7, -1), (5, -1), (3, -1))
 _USES_VVVV = frozenset({"H", "B", "kH", "tH"})
 _CONTROL_REGISTERS = frozenset({0, 2, 3, 4, 8})
@@ -141,7 +143,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
     encoding = Encoding.LEGACY
     encoding_offset = position - 1 if rex else -1
     extension = rex & 15
-    high = vvvv = mask = vector_length = 0
+    high = vvvv = unused = mask = vector_length = 0
     zeroing = broadcast = apx = False
     prefix = (3 if repeat == 0xF2 else 2) if repeat else (1 if opsize else 0)
 
@@ -185,7 +187,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
             prefix, vector_length = second & 3, third >> 5 & 3
             zeroing, broadcast, mask = third >= 128, bool(third & 16), third & 7
             apx = bool(first & 8 or not second & 4) or found is Space.EVEX4
-            if found is None or (apx and not is64):
+            if found is None or (not is64 and (apx or vvvv & 16)):
                 raise _Invalid("no such EVEX opcode map")
             space = found
             position += 4
@@ -204,6 +206,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
                 extension = second >> 4 & 8 | ~first >> 5 & 7
                 position += 3
             vvvv, vector_length, prefix = ~second >> 3 & 15, second >> 2 & 1, second & 3
+        unused = vvvv
         if not is64:
             extension &= 8
             high = 0
@@ -357,7 +360,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
         unsettled=is64 and opsize and bool(properties & Property.F64) and row.flow in _BRANCHES,
         apx=apx,
     )
-    _check(detail, broadcast=broadcast)
+    _check(detail, broadcast=broadcast, vvvv=unused)
     return detail
 
 
@@ -372,7 +375,7 @@ def _by_immediate(cell: tuple[Row, ...], value: int) -> Row:
     raise _Invalid("no such opcode")
 
 
-def _check(detail: Detail, *, broadcast: bool) -> None:
+def _check(detail: Detail, *, broadcast: bool, vvvv: int) -> None:
     """Refuse what fits a row but is no instruction: illegal prefixes and register fields."""
     row = detail.row
     properties = row.properties
@@ -386,7 +389,9 @@ def _check(detail: Detail, *, broadcast: bool) -> None:
         raise _Invalid("no such debug register")
     if detail.encoding in (Encoding.LEGACY, Encoding.REX2) or detail.apx:
         return
-    if detail.vvvv and not letters & _USES_VVVV and not (properties & Property.VSIB and detail.vvvv < 17):
+    # An EVEX memory operand with a vector index has the fifth bit of the index beside vvvv.
+    named = vvvv & 15 if properties & Property.VSIB else vvvv
+    if named and not letters & _USES_VVVV:
         raise _Invalid("vvvv must not name a register")
     if ("kG" in letters and detail.reg > 7) or ("kH" in letters and detail.vvvv > 7):
         raise _Invalid("no such mask register")
@@ -418,10 +423,14 @@ def _writes_memory(detail: Detail) -> bool:
 def _check_unique(detail: Detail, letters: set[str]) -> None:
     if "tG" in letters:
         used = [detail.reg, detail.rm, detail.vvvv]
-    elif detail.encoding is Encoding.VEX:
-        used = [detail.reg, detail.vvvv, detail.index]
-    else:
+    elif "H" not in letters:
         used = [detail.reg, detail.index]
+    elif detail.row.properties & Property.VSIB:
+        used = [detail.reg, detail.vvvv, detail.index]
+    elif detail.reg in (detail.vvvv, -1 if detail.has_memory else detail.rm):
+        used = [0, 0]
+    else:
+        used = [0]
     if len(set(used)) < len(used):
         raise _Invalid("its registers must differ")
 
@@ -461,9 +470,7 @@ def _place(form: _Form, code: bytes, address: int, arch: Arch) -> Instruction:
     target = pc_relative = None
     length = detail.length
     if form.branch:
-        where = (address + length + detail.immediate) & arch.address_mask
-        if arch.bits != 64 and detail.operand_size == 2:
-            where &= 0xFFFF
+        where = (address + length + detail.immediate) & _TARGET_MASKS[8 if detail.mode == 64 else detail.operand_size]
         pc_relative = PcRelative(
             detail.immediate_offset, detail.immediate_size, PcRelativeKind.BRANCH, where
         )

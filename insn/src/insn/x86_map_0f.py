@@ -9,6 +9,7 @@ TWO = """
 00./3 ltr Ew !privileged
 00./4 verr Ew >z
 00./5 verw Ew >z
+00.f2./6.o64 lkgs Ew !privileged
 01.np./0.m sgdt =Ms
 01.66./0.m sgdt =Ms
 01.f3./0.m sgdt =Ms
@@ -26,16 +27,17 @@ TWO = """
 01.f2./6.r lmsw Ew !privileged
 01./7.m invlpg @M !privileged
 01.np./0.r.rm0 enclv Es !enclave
-01./0.r.rm1 vmcall Es !privileged
-01./0.r.rm2 vmlaunch Es !privileged
-01./0.r.rm3 vmresume Es !privileged
-01./0.r.rm4 vmxoff Es !privileged
+01.np./0.r.rm1 vmcall Es !privileged
+01.np./0.r.rm2 vmlaunch Es !privileged
+01.np./0.r.rm3 vmresume Es !privileged
+01.np./0.r.rm4 vmxoff Es !privileged
 01.np./0.r.rm5 pconfig Es !privileged
-01.np./0.r.rm6.o64 wrmsrns Es !privileged
+01.np./0.r.rm6 wrmsrns Es !privileged
+01.np./0.r.rm7.o64 pbndkb Es !privileged
 01.f3./0.r.rm6.o64 wrmsrlist Es !privileged
 01.f2./0.r.rm6.o64 rdmsrlist Es !privileged
-01./1.r.rm0 monitor Es !privileged
-01./1.r.rm1 mwait Es !privileged
+01.np./1.r.rm0 monitor Es !privileged
+01.np./1.r.rm1 mwait Es !privileged
 01.np./1.r.rm2 clac Es !privileged
 01.f2./1.r.rm2.o64 erets Es !privileged
 01.f3./1.r.rm2.o64 eretu Es !privileged
@@ -67,6 +69,7 @@ TWO = """
 01.f3./5.r.rm5.o64 testui Es >oszapc FAULT
 01.f3./5.r.rm6.o64 clui Es FAULT
 01.f3./5.r.rm7.o64 stui Es FAULT
+01.np./5.r.rm0 serialize Es
 01.np./5.r.rm6 rdpkru Es $cxd =$axd =$dxd FAULT
 01.np./5.r.rm7 wrpkru Es $axd $cxd $dxd FAULT
 01./7.r.rm0.o64 swapgs Es !privileged
@@ -95,7 +98,7 @@ TWO = """
 09.66 wbinvd !privileged
 09.f2 wbinvd !privileged
 09.f3 wbnoinvd !privileged
-0b ud2 !always-faults
+0b ud2 TRAP !always-faults
 0d.m prefetch @M PREFETCH
 0d.r reservednop @Ev @Gv NOP
 0e femms X87
@@ -358,6 +361,20 @@ a2 cpuid =$axd =$bxd +$cxd =$dxd
 a3 bt Ev Gv >oszapc BITOFFSET
 a4 shld +Ev Gv Ib ~oszapc
 a5 shld +Ev Gv $cxb ~oszapc
+a6.f3./0.r montmul Es REP FAULT
+a6.f3./1.r xsha1 Es REP FAULT
+a6.f3./2.r xsha256 Es REP FAULT
+a6.f3./3-4.r xsha512 Es REP FAULT
+a6.f3./5.r ccs_hash Es REP FAULT
+a6.f3./6-7.r via_undocumented Es REP FAULT
+a7./0.r xstore Es REP FAULT
+a7.f3./1.r xcryptecb Es REP FAULT
+a7.f3./2.r xcryptcbc Es REP FAULT
+a7.f3./3.r xcryptctr Es REP FAULT
+a7.f3./4.r xcryptcfb Es REP FAULT
+a7.f3./5.r xcryptofb Es REP FAULT
+a7.f3./6.r ccs_encrypt Es REP FAULT
+a7.f3./7.r xstore Es REP FAULT
 a8 push $gs D64 PUSH
 a9 pop =$gs D64 POP FAULT
 aa rsm FAR !privileged
@@ -398,7 +415,7 @@ b5.m lgs =Gv =$gs Mp FAULT
 b6 movzx =Gv Eb
 b7 movzx =Gv Ew
 b8.f3 popcnt =Gv Ev >oszapc
-b9 ud1 Gv Ev !always-faults
+b9 ud1 Gv Ev TRAP !always-faults
 ba./4 bt Ev Ib >oszapc
 ba./5 bts +Ev Ib >oszapc LOCK
 ba./6 btr +Ev Ib >oszapc LOCK
@@ -540,7 +557,7 @@ fd.np paddw +Pq Qq X87
 fd.66 paddw +Vx Wx
 fe.np paddd +Pq Qq X87
 fe.66 paddd +Vx Wx
-ff ud0 Gv Ev !always-faults
+ff ud0 Gv Ev TRAP !always-faults
 """
 
 NOW = """

@@ -3,16 +3,16 @@
 EVEX1 = """
 10.np.w0 vmovups =Vx Wx MASK Z
 10.66.w1 vmovupd =Vx Wx MASK Z
-10.f3.r.w0.lig vmovss =Vx Hx Ux MASK Z
-10.f3.m.w0.lig vmovss =Vx Mx MASK Z
-10.f2.r.w1.lig vmovsd =Vx Hx Ux MASK Z
-10.f2.m.w1.lig vmovsd =Vx Mx MASK Z
+10.f3.r.w0 vmovss =Vx Hx Ux MASK Z
+10.f3.m.w0 vmovss =Vx Mx MASK Z
+10.f2.r.w1 vmovsd =Vx Hx Ux MASK Z
+10.f2.m.w1 vmovsd =Vx Mx MASK Z
 11.np.w0 vmovups =Wx Vx MASK Z
 11.66.w1 vmovupd =Wx Vx MASK Z
-11.f3.r.w0.lig vmovss =Ux Hx Vx MASK Z
-11.f3.m.w0.lig vmovss =Mx Vx MASK
-11.f2.r.w1.lig vmovsd =Ux Hx Vx MASK Z
-11.f2.m.w1.lig vmovsd =Mx Vx MASK
+11.f3.r.w0 vmovss =Ux Hx Vx MASK Z
+11.f3.m.w0 vmovss =Mx Vx MASK
+11.f2.r.w1 vmovsd =Ux Hx Vx MASK Z
+11.f2.m.w1 vmovsd =Mx Vx MASK
 12.np.r.w0.l0 vmovhlps =Vx Hx Ux
 12.np.m.w0.l0 vmovlps =Vx Hx Mx
 12.66.m.w1.l0 vmovlpd =Vx Hx Mx
@@ -34,22 +34,22 @@ EVEX1 = """
 28.66.w1 vmovapd =Vx Wx MASK Z
 29.np.w0 vmovaps =Wx Vx MASK Z
 29.66.w1 vmovapd =Wx Vx MASK Z
-2a.f3.lig vcvtsi2ss =Vx Hx Ey ER
-2a.f2.lig vcvtsi2sd =Vx Hx Ey ER
+2a.f3 vcvtsi2ss =Vx Hx Ey ER
+2a.f2 vcvtsi2sd =Vx Hx Ey ER
 2b.np.m.w0 vmovntps =Mx Vx
 2b.66.m.w1 vmovntpd =Mx Vx
-2c.f3.lig vcvttss2si =Gy Wx SAE
-2c.f2.lig vcvttsd2si =Gy Wx SAE
-2d.f3.lig vcvtss2si =Gy Wx ER
-2d.f2.lig vcvtsd2si =Gy Wx ER
-2e.np.w0.lig vucomiss Vx Wx >oszapc SAE
-2e.66.w1.lig vucomisd Vx Wx >oszapc SAE
-2f.np.w0.lig vcomiss Vx Wx >oszapc SAE
-2f.66.w1.lig vcomisd Vx Wx >oszapc SAE
+2c.f3 vcvttss2si =Gy Wx SAE
+2c.f2 vcvttsd2si =Gy Wx SAE
+2d.f3 vcvtss2si =Gy Wx ER
+2d.f2 vcvtsd2si =Gy Wx ER
+2e.np.w0 vucomiss Vx Wx >oszapc SAE
+2e.66.w1 vucomisd Vx Wx >oszapc SAE
+2f.np.w0 vcomiss Vx Wx >oszapc SAE
+2f.66.w1 vcomisd Vx Wx >oszapc SAE
 51.np.w0 vsqrtps =Vx Wx MASK Z BC ER
 51.66.w1 vsqrtpd =Vx Wx MASK Z BC ER
-51.f3.w0.lig vsqrtss =Vx Hx Wx MASK Z ER
-51.f2.w1.lig vsqrtsd =Vx Hx Wx MASK Z ER
+51.f3.w0 vsqrtss =Vx Hx Wx MASK Z ER
+51.f2.w1 vsqrtsd =Vx Hx Wx MASK Z ER
 54.np.w0 vandps =Vx Hx Wx MASK Z BC
 54.66.w1 vandpd =Vx Hx Wx MASK Z BC
 55.np.w0 vandnps =Vx Hx Wx MASK Z BC
@@ -60,36 +60,36 @@ EVEX1 = """
 57.66.w1 vxorpd =Vx Hx Wx MASK Z BC
 58.np.w0 vaddps =Vx Hx Wx MASK Z BC ER
 58.66.w1 vaddpd =Vx Hx Wx MASK Z BC ER
-58.f3.w0.lig vaddss =Vx Hx Wx MASK Z ER
-58.f2.w1.lig vaddsd =Vx Hx Wx MASK Z ER
+58.f3.w0 vaddss =Vx Hx Wx MASK Z ER
+58.f2.w1 vaddsd =Vx Hx Wx MASK Z ER
 59.np.w0 vmulps =Vx Hx Wx MASK Z BC ER
 59.66.w1 vmulpd =Vx Hx Wx MASK Z BC ER
-59.f3.w0.lig vmulss =Vx Hx Wx MASK Z ER
-59.f2.w1.lig vmulsd =Vx Hx Wx MASK Z ER
+59.f3.w0 vmulss =Vx Hx Wx MASK Z ER
+59.f2.w1 vmulsd =Vx Hx Wx MASK Z ER
 5a.np.w0 vcvtps2pd =Vx Wx MASK Z BC SAE
 5a.66.w1 vcvtpd2ps =Vx Wx MASK Z BC ER
-5a.f3.w0.lig vcvtss2sd =Vx Hx Wx MASK Z SAE
-5a.f2.w1.lig vcvtsd2ss =Vx Hx Wx MASK Z ER
+5a.f3.w0 vcvtss2sd =Vx Hx Wx MASK Z SAE
+5a.f2.w1 vcvtsd2ss =Vx Hx Wx MASK Z ER
 5b.np.w0 vcvtdq2ps =Vx Wx MASK Z BC ER
 5b.np.w1 vcvtqq2ps =Vx Wx MASK Z BC ER
 5b.66.w0 vcvtps2dq =Vx Wx MASK Z BC ER
 5b.f3.w0 vcvttps2dq =Vx Wx MASK Z BC SAE
 5c.np.w0 vsubps =Vx Hx Wx MASK Z BC ER
 5c.66.w1 vsubpd =Vx Hx Wx MASK Z BC ER
-5c.f3.w0.lig vsubss =Vx Hx Wx MASK Z ER
-5c.f2.w1.lig vsubsd =Vx Hx Wx MASK Z ER
+5c.f3.w0 vsubss =Vx Hx Wx MASK Z ER
+5c.f2.w1 vsubsd =Vx Hx Wx MASK Z ER
 5d.np.w0 vminps =Vx Hx Wx MASK Z BC SAE
 5d.66.w1 vminpd =Vx Hx Wx MASK Z BC SAE
-5d.f3.w0.lig vminss =Vx Hx Wx MASK Z SAE
-5d.f2.w1.lig vminsd =Vx Hx Wx MASK Z SAE
+5d.f3.w0 vminss =Vx Hx Wx MASK Z SAE
+5d.f2.w1 vminsd =Vx Hx Wx MASK Z SAE
 5e.np.w0 vdivps =Vx Hx Wx MASK Z BC ER
 5e.66.w1 vdivpd =Vx Hx Wx MASK Z BC ER
-5e.f3.w0.lig vdivss =Vx Hx Wx MASK Z ER
-5e.f2.w1.lig vdivsd =Vx Hx Wx MASK Z ER
+5e.f3.w0 vdivss =Vx Hx Wx MASK Z ER
+5e.f2.w1 vdivsd =Vx Hx Wx MASK Z ER
 5f.np.w0 vmaxps =Vx Hx Wx MASK Z BC SAE
 5f.66.w1 vmaxpd =Vx Hx Wx MASK Z BC SAE
-5f.f3.w0.lig vmaxss =Vx Hx Wx MASK Z SAE
-5f.f2.w1.lig vmaxsd =Vx Hx Wx MASK Z SAE
+5f.f3.w0 vmaxss =Vx Hx Wx MASK Z SAE
+5f.f2.w1 vmaxsd =Vx Hx Wx MASK Z SAE
 60.66 vpunpcklbw =Vx Hx Wx MASK Z
 61.66 vpunpcklwd =Vx Hx Wx MASK Z
 62.66.w0 vpunpckldq =Vx Hx Wx MASK Z BC
@@ -136,14 +136,14 @@ EVEX1 = """
 78.np.w1 vcvttpd2udq =Vx Wx MASK Z BC SAE
 78.66.w0 vcvttps2uqq =Vx Wx MASK Z BC SAE
 78.66.w1 vcvttpd2uqq =Vx Wx MASK Z BC SAE
-78.f3.lig vcvttss2usi =Gy Wx SAE
-78.f2.lig vcvttsd2usi =Gy Wx SAE
+78.f3 vcvttss2usi =Gy Wx SAE
+78.f2 vcvttsd2usi =Gy Wx SAE
 79.np.w0 vcvtps2udq =Vx Wx MASK Z BC ER
 79.np.w1 vcvtpd2udq =Vx Wx MASK Z BC ER
 79.66.w0 vcvtps2uqq =Vx Wx MASK Z BC ER
 79.66.w1 vcvtpd2uqq =Vx Wx MASK Z BC ER
-79.f3.lig vcvtss2usi =Gy Wx ER
-79.f2.lig vcvtsd2usi =Gy Wx ER
+79.f3 vcvtss2usi =Gy Wx ER
+79.f2 vcvtsd2usi =Gy Wx ER
 7a.66.w0 vcvttps2qq =Vx Wx MASK Z BC SAE
 7a.66.w1 vcvttpd2qq =Vx Wx MASK Z BC SAE
 7a.f3.w0 vcvtudq2pd =Vx Wx MASK Z BC ER
@@ -152,8 +152,8 @@ EVEX1 = """
 7a.f2.w1 vcvtuqq2ps =Vx Wx MASK Z BC ER
 7b.66.w0 vcvtps2qq =Vx Wx MASK Z BC ER
 7b.66.w1 vcvtpd2qq =Vx Wx MASK Z BC ER
-7b.f3.lig vcvtusi2ss =Vx Hx Ey ER
-7b.f2.lig vcvtusi2sd =Vx Hx Ey ER
+7b.f3 vcvtusi2ss =Vx Hx Ey ER
+7b.f2 vcvtusi2sd =Vx Hx Ey ER
 7e.66.l0 vmovd|vmovd|vmovq =Ey Vx
 7e.f3.w1.l0 vmovq =Vx Wx
 7f.66.w0 vmovdqa32 =Wx Vx MASK Z
@@ -164,8 +164,8 @@ EVEX1 = """
 7f.f2.w1 vmovdqu16 =Wx Vx MASK Z
 c2.np.w0 vcmpps =kG Hx Wx Ib MASK BC SAE
 c2.66.w1 vcmppd =kG Hx Wx Ib MASK BC SAE
-c2.f3.w0.lig vcmpss =kG Hx Wx Ib MASK SAE
-c2.f2.w1.lig vcmpsd =kG Hx Wx Ib MASK SAE
+c2.f3.w0 vcmpss =kG Hx Wx Ib MASK SAE
+c2.f2.w1 vcmpsd =kG Hx Wx Ib MASK SAE
 c4.66.l0 vpinsrw =Vx Hx Ey Ib
 c5.66.r.l0 vpextrw =Gy Ux Ib
 c6.np.w0 vshufps =Vx Hx Wx Ib MASK Z BC
@@ -287,8 +287,8 @@ EVEX2 = """
 2b.66.w0 vpackusdw =Vx Hx Wx MASK Z BC
 2c.66.w0 vscalefps =Vx Hx Wx MASK Z BC ER
 2c.66.w1 vscalefpd =Vx Hx Wx MASK Z BC ER
-2d.66.w0.lig vscalefss =Vx Hx Wx MASK Z ER
-2d.66.w1.lig vscalefsd =Vx Hx Wx MASK Z ER
+2d.66.w0 vscalefss =Vx Hx Wx MASK Z ER
+2d.66.w1 vscalefsd =Vx Hx Wx MASK Z ER
 30.66 vpmovzxbw =Vx Wx MASK Z
 30.f3.w0 vpmovwb =Wx Vx MASK Z
 31.66 vpmovzxbd =Vx Wx MASK Z
@@ -325,8 +325,8 @@ EVEX2 = """
 40.66.w1 vpmullq =Vx Hx Wx MASK Z BC
 42.66.w0 vgetexpps =Vx Wx MASK Z BC SAE
 42.66.w1 vgetexppd =Vx Wx MASK Z BC SAE
-43.66.w0.lig vgetexpss =Vx Hx Wx MASK Z SAE
-43.66.w1.lig vgetexpsd =Vx Hx Wx MASK Z SAE
+43.66.w0 vgetexpss =Vx Hx Wx MASK Z SAE
+43.66.w1 vgetexpsd =Vx Hx Wx MASK Z SAE
 44.66.w0 vplzcntd =Vx Wx MASK Z BC
 44.66.w1 vplzcntq =Vx Wx MASK Z BC
 45.66.w0 vpsrlvd =Vx Hx Wx MASK Z BC
@@ -337,12 +337,12 @@ EVEX2 = """
 47.66.w1 vpsllvq =Vx Hx Wx MASK Z BC
 4c.66.w0 vrcp14ps =Vx Wx MASK Z BC
 4c.66.w1 vrcp14pd =Vx Wx MASK Z BC
-4d.66.w0.lig vrcp14ss =Vx Hx Wx MASK Z
-4d.66.w1.lig vrcp14sd =Vx Hx Wx MASK Z
+4d.66.w0 vrcp14ss =Vx Hx Wx MASK Z
+4d.66.w1 vrcp14sd =Vx Hx Wx MASK Z
 4e.66.w0 vrsqrt14ps =Vx Wx MASK Z BC
 4e.66.w1 vrsqrt14pd =Vx Wx MASK Z BC
-4f.66.w0.lig vrsqrt14ss =Vx Hx Wx MASK Z
-4f.66.w1.lig vrsqrt14sd =Vx Hx Wx MASK Z
+4f.66.w0 vrsqrt14ss =Vx Hx Wx MASK Z
+4f.66.w1 vrsqrt14sd =Vx Hx Wx MASK Z
 50.66.w0 vpdpbusd +Vx Hx Wx MASK Z BC
 51.66.w0 vpdpbusds +Vx Hx Wx MASK Z BC
 52.66.w0 vpdpwssd +Vx Hx Wx MASK Z BC
@@ -430,22 +430,22 @@ EVEX2 = """
 97.66.w1 vfmsubadd132pd +Vx Hx Wx MASK Z BC ER
 98.66.w0 vfmadd132ps +Vx Hx Wx MASK Z BC ER
 98.66.w1 vfmadd132pd +Vx Hx Wx MASK Z BC ER
-99.66.w0.lig vfmadd132ss +Vx Hx Wx MASK Z ER
-99.66.w1.lig vfmadd132sd +Vx Hx Wx MASK Z ER
+99.66.w0 vfmadd132ss +Vx Hx Wx MASK Z ER
+99.66.w1 vfmadd132sd +Vx Hx Wx MASK Z ER
 9a.66.w0 vfmsub132ps +Vx Hx Wx MASK Z BC ER
 9a.66.w1 vfmsub132pd +Vx Hx Wx MASK Z BC ER
 9a.f2.m.w0.l2 v4fmaddps +Vx Hx Mx $zmm4 $zmm6 $zmm7 MASK Z
-9b.66.w0.lig vfmsub132ss +Vx Hx Wx MASK Z ER
-9b.66.w1.lig vfmsub132sd +Vx Hx Wx MASK Z ER
-9b.f2.m.w0.lig v4fmaddss +Vx Hx Mx $xmm4 $xmm6 $xmm7 MASK Z
+9b.66.w0 vfmsub132ss +Vx Hx Wx MASK Z ER
+9b.66.w1 vfmsub132sd +Vx Hx Wx MASK Z ER
+9b.f2.m.w0 v4fmaddss +Vx Hx Mx $xmm4 $xmm6 $xmm7 MASK Z
 9c.66.w0 vfnmadd132ps +Vx Hx Wx MASK Z BC ER
 9c.66.w1 vfnmadd132pd +Vx Hx Wx MASK Z BC ER
-9d.66.w0.lig vfnmadd132ss +Vx Hx Wx MASK Z ER
-9d.66.w1.lig vfnmadd132sd +Vx Hx Wx MASK Z ER
+9d.66.w0 vfnmadd132ss +Vx Hx Wx MASK Z ER
+9d.66.w1 vfnmadd132sd +Vx Hx Wx MASK Z ER
 9e.66.w0 vfnmsub132ps +Vx Hx Wx MASK Z BC ER
 9e.66.w1 vfnmsub132pd +Vx Hx Wx MASK Z BC ER
-9f.66.w0.lig vfnmsub132ss +Vx Hx Wx MASK Z ER
-9f.66.w1.lig vfnmsub132sd +Vx Hx Wx MASK Z ER
+9f.66.w0 vfnmsub132ss +Vx Hx Wx MASK Z ER
+9f.66.w1 vfnmsub132sd +Vx Hx Wx MASK Z ER
 a0.66.m.w0 vpscatterdd ?Mx Vx VSIB MASKREQ
 a0.66.m.w1 vpscatterdq ?Mx Vx VSIB MASKREQ
 a1.66.m.w0 vpscatterqd ?Mx Vx VSIB MASKREQ
@@ -460,22 +460,22 @@ a7.66.w0 vfmsubadd213ps +Vx Hx Wx MASK Z BC ER
 a7.66.w1 vfmsubadd213pd +Vx Hx Wx MASK Z BC ER
 a8.66.w0 vfmadd213ps +Vx Hx Wx MASK Z BC ER
 a8.66.w1 vfmadd213pd +Vx Hx Wx MASK Z BC ER
-a9.66.w0.lig vfmadd213ss +Vx Hx Wx MASK Z ER
-a9.66.w1.lig vfmadd213sd +Vx Hx Wx MASK Z ER
+a9.66.w0 vfmadd213ss +Vx Hx Wx MASK Z ER
+a9.66.w1 vfmadd213sd +Vx Hx Wx MASK Z ER
 aa.66.w0 vfmsub213ps +Vx Hx Wx MASK Z BC ER
 aa.66.w1 vfmsub213pd +Vx Hx Wx MASK Z BC ER
 aa.f2.m.w0.l2 v4fnmaddps +Vx Hx Mx $zmm4 $zmm6 $zmm7 MASK Z
-ab.66.w0.lig vfmsub213ss +Vx Hx Wx MASK Z ER
-ab.66.w1.lig vfmsub213sd +Vx Hx Wx MASK Z ER
-ab.f2.m.w0.lig v4fnmaddss +Vx Hx Mx $xmm4 $xmm6 $xmm7 MASK Z
+ab.66.w0 vfmsub213ss +Vx Hx Wx MASK Z ER
+ab.66.w1 vfmsub213sd +Vx Hx Wx MASK Z ER
+ab.f2.m.w0 v4fnmaddss +Vx Hx Mx $xmm4 $xmm6 $xmm7 MASK Z
 ac.66.w0 vfnmadd213ps +Vx Hx Wx MASK Z BC ER
 ac.66.w1 vfnmadd213pd +Vx Hx Wx MASK Z BC ER
-ad.66.w0.lig vfnmadd213ss +Vx Hx Wx MASK Z ER
-ad.66.w1.lig vfnmadd213sd +Vx Hx Wx MASK Z ER
+ad.66.w0 vfnmadd213ss +Vx Hx Wx MASK Z ER
+ad.66.w1 vfnmadd213sd +Vx Hx Wx MASK Z ER
 ae.66.w0 vfnmsub213ps +Vx Hx Wx MASK Z BC ER
 ae.66.w1 vfnmsub213pd +Vx Hx Wx MASK Z BC ER
-af.66.w0.lig vfnmsub213ss +Vx Hx Wx MASK Z ER
-af.66.w1.lig vfnmsub213sd +Vx Hx Wx MASK Z ER
+af.66.w0 vfnmsub213ss +Vx Hx Wx MASK Z ER
+af.66.w1 vfnmsub213sd +Vx Hx Wx MASK Z ER
 b4.66.w1 vpmadd52luq +Vx Hx Wx MASK Z BC
 b5.66.w1 vpmadd52huq +Vx Hx Wx MASK Z BC
 b6.66.w0 vfmaddsub231ps +Vx Hx Wx MASK Z BC ER
@@ -484,20 +484,20 @@ b7.66.w0 vfmsubadd231ps +Vx Hx Wx MASK Z BC ER
 b7.66.w1 vfmsubadd231pd +Vx Hx Wx MASK Z BC ER
 b8.66.w0 vfmadd231ps +Vx Hx Wx MASK Z BC ER
 b8.66.w1 vfmadd231pd +Vx Hx Wx MASK Z BC ER
-b9.66.w0.lig vfmadd231ss +Vx Hx Wx MASK Z ER
-b9.66.w1.lig vfmadd231sd +Vx Hx Wx MASK Z ER
+b9.66.w0 vfmadd231ss +Vx Hx Wx MASK Z ER
+b9.66.w1 vfmadd231sd +Vx Hx Wx MASK Z ER
 ba.66.w0 vfmsub231ps +Vx Hx Wx MASK Z BC ER
 ba.66.w1 vfmsub231pd +Vx Hx Wx MASK Z BC ER
-bb.66.w0.lig vfmsub231ss +Vx Hx Wx MASK Z ER
-bb.66.w1.lig vfmsub231sd +Vx Hx Wx MASK Z ER
+bb.66.w0 vfmsub231ss +Vx Hx Wx MASK Z ER
+bb.66.w1 vfmsub231sd +Vx Hx Wx MASK Z ER
 bc.66.w0 vfnmadd231ps +Vx Hx Wx MASK Z BC ER
 bc.66.w1 vfnmadd231pd +Vx Hx Wx MASK Z BC ER
-bd.66.w0.lig vfnmadd231ss +Vx Hx Wx MASK Z ER
-bd.66.w1.lig vfnmadd231sd +Vx Hx Wx MASK Z ER
+bd.66.w0 vfnmadd231ss +Vx Hx Wx MASK Z ER
+bd.66.w1 vfnmadd231sd +Vx Hx Wx MASK Z ER
 be.66.w0 vfnmsub231ps +Vx Hx Wx MASK Z BC ER
 be.66.w1 vfnmsub231pd +Vx Hx Wx MASK Z BC ER
-bf.66.w0.lig vfnmsub231ss +Vx Hx Wx MASK Z ER
-bf.66.w1.lig vfnmsub231sd +Vx Hx Wx MASK Z ER
+bf.66.w0 vfnmsub231ss +Vx Hx Wx MASK Z ER
+bf.66.w1 vfnmsub231sd +Vx Hx Wx MASK Z ER
 c4.66.w0 vpconflictd =Vx Wx MASK Z BC
 c4.66.w1 vpconflictq =Vx Wx MASK Z BC
 c6.66./1.m.w0.l2 vgatherpf0dps @Mx VSIB MASKREQ
@@ -520,12 +520,12 @@ c8.66.w0.l2 vexp2ps =Vx Wx MASK Z BC SAE
 c8.66.w1.l2 vexp2pd =Vx Wx MASK Z BC SAE
 ca.66.w0.l2 vrcp28ps =Vx Wx MASK Z BC SAE
 ca.66.w1.l2 vrcp28pd =Vx Wx MASK Z BC SAE
-cb.66.w0.lig vrcp28ss =Vx Hx Wx MASK Z SAE
-cb.66.w1.lig vrcp28sd =Vx Hx Wx MASK Z SAE
+cb.66.w0 vrcp28ss =Vx Hx Wx MASK Z SAE
+cb.66.w1 vrcp28sd =Vx Hx Wx MASK Z SAE
 cc.66.w0.l2 vrsqrt28ps =Vx Wx MASK Z BC SAE
 cc.66.w1.l2 vrsqrt28pd =Vx Wx MASK Z BC SAE
-cd.66.w0.lig vrsqrt28ss =Vx Hx Wx MASK Z SAE
-cd.66.w1.lig vrsqrt28sd =Vx Hx Wx MASK Z SAE
+cd.66.w0 vrsqrt28ss =Vx Hx Wx MASK Z SAE
+cd.66.w1 vrsqrt28sd =Vx Hx Wx MASK Z SAE
 cf.66.w0 vgf2p8mulb =Vx Hx Wx MASK Z
 dc.66 vaesenc =Vx Hx Wx
 dd.66 vaesenclast =Vx Hx Wx
@@ -543,9 +543,9 @@ EVEX3 = """
 08.np.w0 vrndscaleph =Vx Wx Ib MASK Z BC SAE
 08.66.w0 vrndscaleps =Vx Wx Ib MASK Z BC SAE
 09.66.w1 vrndscalepd =Vx Wx Ib MASK Z BC SAE
-0a.np.w0.lig vrndscalesh =Vx Hx Wx Ib MASK Z SAE
-0a.66.w0.lig vrndscaless =Vx Hx Wx Ib MASK Z SAE
-0b.66.w1.lig vrndscalesd =Vx Hx Wx Ib MASK Z SAE
+0a.np.w0 vrndscalesh =Vx Hx Wx Ib MASK Z SAE
+0a.66.w0 vrndscaless =Vx Hx Wx Ib MASK Z SAE
+0b.66.w1 vrndscalesd =Vx Hx Wx Ib MASK Z SAE
 0f.66 vpalignr =Vx Hx Wx Ib MASK Z
 14.66.l0 vpextrb =Ey Vx Ib
 15.66.l0 vpextrw =Ey Vx Ib
@@ -574,9 +574,9 @@ EVEX3 = """
 26.np.w0 vgetmantph =Vx Wx Ib MASK Z BC SAE
 26.66.w0 vgetmantps =Vx Wx Ib MASK Z BC SAE
 26.66.w1 vgetmantpd =Vx Wx Ib MASK Z BC SAE
-27.np.w0.lig vgetmantsh =Vx Hx Wx Ib MASK Z SAE
-27.66.w0.lig vgetmantss =Vx Hx Wx Ib MASK Z SAE
-27.66.w1.lig vgetmantsd =Vx Hx Wx Ib MASK Z SAE
+27.np.w0 vgetmantsh =Vx Hx Wx Ib MASK Z SAE
+27.66.w0 vgetmantss =Vx Hx Wx Ib MASK Z SAE
+27.66.w1 vgetmantsd =Vx Hx Wx Ib MASK Z SAE
 38.66.w0.l12 vinserti32x4 =Vx Hx Wx Ib MASK Z
 38.66.w1.l12 vinserti64x2 =Vx Hx Wx Ib MASK Z
 39.66.w0.l12 vextracti32x4 =Wx Vx Ib MASK Z
@@ -595,24 +595,24 @@ EVEX3 = """
 44.66 vpclmulqdq =Vx Hx Wx Ib
 50.66.w0 vrangeps =Vx Hx Wx Ib MASK Z BC SAE
 50.66.w1 vrangepd =Vx Hx Wx Ib MASK Z BC SAE
-51.66.w0.lig vrangess =Vx Hx Wx Ib MASK Z SAE
-51.66.w1.lig vrangesd =Vx Hx Wx Ib MASK Z SAE
+51.66.w0 vrangess =Vx Hx Wx Ib MASK Z SAE
+51.66.w1 vrangesd =Vx Hx Wx Ib MASK Z SAE
 54.66.w0 vfixupimmps +Vx Hx Wx Ib MASK Z BC SAE
 54.66.w1 vfixupimmpd +Vx Hx Wx Ib MASK Z BC SAE
-55.66.w0.lig vfixupimmss +Vx Hx Wx Ib MASK Z SAE
-55.66.w1.lig vfixupimmsd +Vx Hx Wx Ib MASK Z SAE
+55.66.w0 vfixupimmss +Vx Hx Wx Ib MASK Z SAE
+55.66.w1 vfixupimmsd +Vx Hx Wx Ib MASK Z SAE
 56.np.w0 vreduceph =Vx Wx Ib MASK Z BC SAE
 56.66.w0 vreduceps =Vx Wx Ib MASK Z BC SAE
 56.66.w1 vreducepd =Vx Wx Ib MASK Z BC SAE
-57.np.w0.lig vreducesh =Vx Hx Wx Ib MASK Z SAE
-57.66.w0.lig vreducess =Vx Hx Wx Ib MASK Z SAE
-57.66.w1.lig vreducesd =Vx Hx Wx Ib MASK Z SAE
+57.np.w0 vreducesh =Vx Hx Wx Ib MASK Z SAE
+57.66.w0 vreducess =Vx Hx Wx Ib MASK Z SAE
+57.66.w1 vreducesd =Vx Hx Wx Ib MASK Z SAE
 66.np.w0 vfpclassph =kG Wx Ib MASK BC
 66.66.w0 vfpclassps =kG Wx Ib MASK BC
 66.66.w1 vfpclasspd =kG Wx Ib MASK BC
-67.np.w0.lig vfpclasssh =kG Wx Ib MASK
-67.66.w0.lig vfpclassss =kG Wx Ib MASK
-67.66.w1.lig vfpclasssd =kG Wx Ib MASK
+67.np.w0 vfpclasssh =kG Wx Ib MASK
+67.66.w0 vfpclassss =kG Wx Ib MASK
+67.66.w1 vfpclasssd =kG Wx Ib MASK
 70.66.w1 vpshldw =Vx Hx Wx Ib MASK Z
 71.66.w0 vpshldd =Vx Hx Wx Ib MASK Z BC
 71.66.w1 vpshldq =Vx Hx Wx Ib MASK Z BC
@@ -620,7 +620,7 @@ EVEX3 = """
 73.66.w0 vpshrdd =Vx Hx Wx Ib MASK Z BC
 73.66.w1 vpshrdq =Vx Hx Wx Ib MASK Z BC
 c2.np.w0 vcmpph =kG Hx Wx Ib MASK BC SAE
-c2.f3.w0.lig vcmpsh =kG Hx Wx Ib MASK SAE
+c2.f3.w0 vcmpsh =kG Hx Wx Ib MASK SAE
 ce.66.w1 vgf2p8affineqb =Vx Hx Wx Ib MASK Z BC
 cf.66.w1 vgf2p8affineinvqb =Vx Hx Wx Ib MASK Z BC
 """
@@ -650,51 +650,51 @@ f8-ff apx Ey !apx
 """
 
 EVEX5 = """
-10.f3.m.w0.lig vmovsh =Vx Mx MASK Z
-10.f3.r.w0.lig vmovsh =Vx Hx Ux MASK Z
-11.f3.m.w0.lig vmovsh =Mx Vx MASK
-11.f3.r.w0.lig vmovsh =Ux Hx Vx MASK Z
-1d.np.w0.lig vcvtss2sh =Vx Hx Wx MASK Z ER
+10.f3.m.w0 vmovsh =Vx Mx MASK Z
+10.f3.r.w0 vmovsh =Vx Hx Ux MASK Z
+11.f3.m.w0 vmovsh =Mx Vx MASK
+11.f3.r.w0 vmovsh =Ux Hx Vx MASK Z
+1d.np.w0 vcvtss2sh =Vx Hx Wx MASK Z ER
 1d.66.w0 vcvtps2phx =Vx Wx MASK Z BC ER
-2a.f3.lig vcvtsi2sh =Vx Hx Ey ER
-2c.f3.lig vcvttsh2si =Gy Wx SAE
-2d.f3.lig vcvtsh2si =Gy Wx ER
-2e.np.w0.lig vucomish Vx Wx >oszapc SAE
-2f.np.w0.lig vcomish Vx Wx >oszapc SAE
+2a.f3 vcvtsi2sh =Vx Hx Ey ER
+2c.f3 vcvttsh2si =Gy Wx SAE
+2d.f3 vcvtsh2si =Gy Wx ER
+2e.np.w0 vucomish Vx Wx >oszapc SAE
+2f.np.w0 vcomish Vx Wx >oszapc SAE
 51.np.w0 vsqrtph =Vx Wx MASK Z BC ER
-51.f3.w0.lig vsqrtsh =Vx Hx Wx MASK Z ER
+51.f3.w0 vsqrtsh =Vx Hx Wx MASK Z ER
 58.np.w0 vaddph =Vx Hx Wx MASK Z BC ER
-58.f3.w0.lig vaddsh =Vx Hx Wx MASK Z ER
+58.f3.w0 vaddsh =Vx Hx Wx MASK Z ER
 59.np.w0 vmulph =Vx Hx Wx MASK Z BC ER
-59.f3.w0.lig vmulsh =Vx Hx Wx MASK Z ER
+59.f3.w0 vmulsh =Vx Hx Wx MASK Z ER
 5a.np.w0 vcvtph2pd =Vx Wx MASK Z BC SAE
 5a.66.w1 vcvtpd2ph =Vx Wx MASK Z BC ER
-5a.f3.w0.lig vcvtsh2sd =Vx Hx Wx MASK Z SAE
-5a.f2.w1.lig vcvtsd2sh =Vx Hx Wx MASK Z ER
+5a.f3.w0 vcvtsh2sd =Vx Hx Wx MASK Z SAE
+5a.f2.w1 vcvtsd2sh =Vx Hx Wx MASK Z ER
 5b.np.w0 vcvtdq2ph =Vx Wx MASK Z BC ER
 5b.np.w1 vcvtqq2ph =Vx Wx MASK Z BC ER
 5b.66.w0 vcvtph2dq =Vx Wx MASK Z BC ER
 5b.f3.w0 vcvttph2dq =Vx Wx MASK Z BC SAE
 5c.np.w0 vsubph =Vx Hx Wx MASK Z BC ER
-5c.f3.w0.lig vsubsh =Vx Hx Wx MASK Z ER
+5c.f3.w0 vsubsh =Vx Hx Wx MASK Z ER
 5d.np.w0 vminph =Vx Hx Wx MASK Z BC SAE
-5d.f3.w0.lig vminsh =Vx Hx Wx MASK Z SAE
+5d.f3.w0 vminsh =Vx Hx Wx MASK Z SAE
 5e.np.w0 vdivph =Vx Hx Wx MASK Z BC ER
-5e.f3.w0.lig vdivsh =Vx Hx Wx MASK Z ER
+5e.f3.w0 vdivsh =Vx Hx Wx MASK Z ER
 5f.np.w0 vmaxph =Vx Hx Wx MASK Z BC SAE
-5f.f3.w0.lig vmaxsh =Vx Hx Wx MASK Z SAE
+5f.f3.w0 vmaxsh =Vx Hx Wx MASK Z SAE
 6e.66.l0 vmovw =Vx Ey
 78.np.w0 vcvttph2udq =Vx Wx MASK Z BC SAE
 78.66.w0 vcvttph2uqq =Vx Wx MASK Z BC SAE
-78.f3.lig vcvttsh2usi =Gy Wx SAE
+78.f3 vcvttsh2usi =Gy Wx SAE
 79.np.w0 vcvtph2udq =Vx Wx MASK Z BC ER
 79.66.w0 vcvtph2uqq =Vx Wx MASK Z BC ER
-79.f3.lig vcvtsh2usi =Gy Wx ER
+79.f3 vcvtsh2usi =Gy Wx ER
 7a.66.w0 vcvttph2qq =Vx Wx MASK Z BC SAE
 7a.f2.w0 vcvtudq2ph =Vx Wx MASK Z BC ER
 7a.f2.w1 vcvtuqq2ph =Vx Wx MASK Z BC ER
 7b.66.w0 vcvtph2qq =Vx Wx MASK Z BC ER
-7b.f3.lig vcvtusi2sh =Vx Hx Ey ER
+7b.f3 vcvtusi2sh =Vx Hx Ey ER
 7c.np.w0 vcvttph2uw =Vx Wx MASK Z BC SAE
 7c.66.w0 vcvttph2w =Vx Wx MASK Z BC SAE
 7d.np.w0 vcvtph2uw =Vx Wx MASK Z BC ER
@@ -705,52 +705,52 @@ EVEX5 = """
 """
 
 EVEX6 = """
-13.np.w0.lig vcvtsh2ss =Vx Hx Wx MASK Z SAE
+13.np.w0 vcvtsh2ss =Vx Hx Wx MASK Z SAE
 13.66.w0 vcvtph2psx =Vx Wx MASK Z BC SAE
 2c.66.w0 vscalefph =Vx Hx Wx MASK Z BC ER
-2d.66.w0.lig vscalefsh =Vx Hx Wx MASK Z ER
+2d.66.w0 vscalefsh =Vx Hx Wx MASK Z ER
 42.66.w0 vgetexpph =Vx Wx MASK Z BC SAE
-43.66.w0.lig vgetexpsh =Vx Hx Wx MASK Z SAE
+43.66.w0 vgetexpsh =Vx Hx Wx MASK Z SAE
 4c.66.w0 vrcpph =Vx Wx MASK Z BC
-4d.66.w0.lig vrcpsh =Vx Hx Wx MASK Z
+4d.66.w0 vrcpsh =Vx Hx Wx MASK Z
 4e.66.w0 vrsqrtph =Vx Wx MASK Z BC
-4f.66.w0.lig vrsqrtsh =Vx Hx Wx MASK Z
+4f.66.w0 vrsqrtsh =Vx Hx Wx MASK Z
 56.f3.w0 vfmaddcph +Vx Hx Wx MASK Z BC UNIQUE ER
 56.f2.w0 vfcmaddcph +Vx Hx Wx MASK Z BC UNIQUE ER
-57.f3.w0.lig vfmaddcsh +Vx Hx Wx MASK Z UNIQUE ER
-57.f2.w0.lig vfcmaddcsh +Vx Hx Wx MASK Z UNIQUE ER
+57.f3.w0 vfmaddcsh +Vx Hx Wx MASK Z UNIQUE ER
+57.f2.w0 vfcmaddcsh +Vx Hx Wx MASK Z UNIQUE ER
 96.66.w0 vfmaddsub132ph +Vx Hx Wx MASK Z BC ER
 97.66.w0 vfmsubadd132ph +Vx Hx Wx MASK Z BC ER
 98.66.w0 vfmadd132ph +Vx Hx Wx MASK Z BC ER
-99.66.w0.lig vfmadd132sh +Vx Hx Wx MASK Z ER
+99.66.w0 vfmadd132sh +Vx Hx Wx MASK Z ER
 9a.66.w0 vfmsub132ph +Vx Hx Wx MASK Z BC ER
-9b.66.w0.lig vfmsub132sh +Vx Hx Wx MASK Z ER
+9b.66.w0 vfmsub132sh +Vx Hx Wx MASK Z ER
 9c.66.w0 vfnmadd132ph +Vx Hx Wx MASK Z BC ER
-9d.66.w0.lig vfnmadd132sh +Vx Hx Wx MASK Z ER
+9d.66.w0 vfnmadd132sh +Vx Hx Wx MASK Z ER
 9e.66.w0 vfnmsub132ph +Vx Hx Wx MASK Z BC ER
-9f.66.w0.lig vfnmsub132sh +Vx Hx Wx MASK Z ER
+9f.66.w0 vfnmsub132sh +Vx Hx Wx MASK Z ER
 a6.66.w0 vfmaddsub213ph +Vx Hx Wx MASK Z BC ER
 a7.66.w0 vfmsubadd213ph +Vx Hx Wx MASK Z BC ER
 a8.66.w0 vfmadd213ph +Vx Hx Wx MASK Z BC ER
-a9.66.w0.lig vfmadd213sh +Vx Hx Wx MASK Z ER
+a9.66.w0 vfmadd213sh +Vx Hx Wx MASK Z ER
 aa.66.w0 vfmsub213ph +Vx Hx Wx MASK Z BC ER
-ab.66.w0.lig vfmsub213sh +Vx Hx Wx MASK Z ER
+ab.66.w0 vfmsub213sh +Vx Hx Wx MASK Z ER
 ac.66.w0 vfnmadd213ph +Vx Hx Wx MASK Z BC ER
-ad.66.w0.lig vfnmadd213sh +Vx Hx Wx MASK Z ER
+ad.66.w0 vfnmadd213sh +Vx Hx Wx MASK Z ER
 ae.66.w0 vfnmsub213ph +Vx Hx Wx MASK Z BC ER
-af.66.w0.lig vfnmsub213sh +Vx Hx Wx MASK Z ER
+af.66.w0 vfnmsub213sh +Vx Hx Wx MASK Z ER
 b6.66.w0 vfmaddsub231ph +Vx Hx Wx MASK Z BC ER
 b7.66.w0 vfmsubadd231ph +Vx Hx Wx MASK Z BC ER
 b8.66.w0 vfmadd231ph +Vx Hx Wx MASK Z BC ER
-b9.66.w0.lig vfmadd231sh +Vx Hx Wx MASK Z ER
+b9.66.w0 vfmadd231sh +Vx Hx Wx MASK Z ER
 ba.66.w0 vfmsub231ph +Vx Hx Wx MASK Z BC ER
-bb.66.w0.lig vfmsub231sh +Vx Hx Wx MASK Z ER
+bb.66.w0 vfmsub231sh +Vx Hx Wx MASK Z ER
 bc.66.w0 vfnmadd231ph +Vx Hx Wx MASK Z BC ER
-bd.66.w0.lig vfnmadd231sh +Vx Hx Wx MASK Z ER
+bd.66.w0 vfnmadd231sh +Vx Hx Wx MASK Z ER
 be.66.w0 vfnmsub231ph +Vx Hx Wx MASK Z BC ER
-bf.66.w0.lig vfnmsub231sh +Vx Hx Wx MASK Z ER
+bf.66.w0 vfnmsub231sh +Vx Hx Wx MASK Z ER
 d6.f3.w0 vfmulcph =Vx Hx Wx MASK Z BC UNIQUE ER
 d6.f2.w0 vfcmulcph =Vx Hx Wx MASK Z BC UNIQUE ER
-d7.f3.w0.lig vfmulcsh =Vx Hx Wx MASK Z UNIQUE ER
-d7.f2.w0.lig vfcmulcsh =Vx Hx Wx MASK Z UNIQUE ER
+d7.f3.w0 vfmulcsh =Vx Hx Wx MASK Z UNIQUE ER
+d7.f2.w0 vfcmulcsh =Vx Hx Wx MASK Z UNIQUE ER
 """

@@ -378,8 +378,6 @@ df./1.r fxch Es X87
 df./2.r fstp Es X87
 df./3.r fstp Es X87
 df./4.r.rm0 fnstsw =$axw Es X87
-df./4.r.rm1 fstdw =$axw Es X87
-df./4.r.rm2 fstsg =$axw Es X87
 df./5.r fucomip Es >zpcosa X87
 df./6.r fcomip Es >zpcosa X87
 e0 loopne Jb +$cxa <z F64 JCC

@@ -448,22 +448,22 @@ dc.66 vaesenc =Vx Hx Wx
 dd.66 vaesenclast =Vx Hx Wx
 de.66 vaesdec =Vx Hx Wx
 df.66 vaesdeclast =Vx Hx Wx
-e0.66.m.l0 cmpoxadd +Mx +Gy By >oszapc
-e1.66.m.l0 cmpnoxadd +Mx +Gy By >oszapc
-e2.66.m.l0 cmpbxadd +Mx +Gy By >oszapc
-e3.66.m.l0 cmpnbxadd +Mx +Gy By >oszapc
-e4.66.m.l0 cmpzxadd +Mx +Gy By >oszapc
-e5.66.m.l0 cmpnzxadd +Mx +Gy By >oszapc
-e6.66.m.l0 cmpbexadd +Mx +Gy By >oszapc
-e7.66.m.l0 cmpnbexadd +Mx +Gy By >oszapc
-e8.66.m.l0 cmpsxadd +Mx +Gy By >oszapc
-e9.66.m.l0 cmpnsxadd +Mx +Gy By >oszapc
-ea.66.m.l0 cmppxadd +Mx +Gy By >oszapc
-eb.66.m.l0 cmpnpxadd +Mx +Gy By >oszapc
-ec.66.m.l0 cmplxadd +Mx +Gy By >oszapc
-ed.66.m.l0 cmpnlxadd +Mx +Gy By >oszapc
-ee.66.m.l0 cmplexadd +Mx +Gy By >oszapc
-ef.66.m.l0 cmpnlexadd +Mx +Gy By >oszapc
+e0.66.m.l0.o64 cmpoxadd +Mx +Gy By >oszapc
+e1.66.m.l0.o64 cmpnoxadd +Mx +Gy By >oszapc
+e2.66.m.l0.o64 cmpbxadd +Mx +Gy By >oszapc
+e3.66.m.l0.o64 cmpnbxadd +Mx +Gy By >oszapc
+e4.66.m.l0.o64 cmpzxadd +Mx +Gy By >oszapc
+e5.66.m.l0.o64 cmpnzxadd +Mx +Gy By >oszapc
+e6.66.m.l0.o64 cmpbexadd +Mx +Gy By >oszapc
+e7.66.m.l0.o64 cmpnbexadd +Mx +Gy By >oszapc
+e8.66.m.l0.o64 cmpsxadd +Mx +Gy By >oszapc
+e9.66.m.l0.o64 cmpnsxadd +Mx +Gy By >oszapc
+ea.66.m.l0.o64 cmppxadd +Mx +Gy By >oszapc
+eb.66.m.l0.o64 cmpnpxadd +Mx +Gy By >oszapc
+ec.66.m.l0.o64 cmplxadd +Mx +Gy By >oszapc
+ed.66.m.l0.o64 cmpnlxadd +Mx +Gy By >oszapc
+ee.66.m.l0.o64 cmplexadd +Mx +Gy By >oszapc
+ef.66.m.l0.o64 cmpnlexadd +Mx +Gy By >oszapc
 f2.np.l0 andn =Gy By Ey >oszapc
 f3.np./1.l0 blsr =By Ey >oszapc
 f3.np./2.l0 blsmsk =By Ey >oszapc
@@ -471,6 +471,7 @@ f3.np./3.l0 blsi =By Ey >oszapc
 f5.np.l0 bzhi =Gy Ey By >oszapc
 f5.f3.l0 pext =Gy By Ey
 f5.f2.l0 pdep =Gy By Ey
+f6.f2.l0 mulx =Gy =By Ey $dxy
 f6.f2.m.l0 mulx =Gy =By Ey
 f6.f2.r.w0.l0 mulx =Gd =Bd Ed $dxd
 f6.f2.r.w1.l0.o64 mulx =Gq =Bq Eq $dxq

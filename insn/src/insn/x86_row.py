@@ -3,7 +3,7 @@
 A line of a table reads `WHERE NAME OPERAND… EFFECT… PROPERTY…`. WHERE is dot-separated: the opcode byte (`88`), a
 range of them (`70-7f`) or eight with a register in the low bits (`50+r`), then any conditions: the mandatory prefix
 (`np` `66` `f3` `f2`), the reg field of ModRM (`/2`, `/0-3`), memory or register (`m`, `r`), the rm field (`rm1`,
-`rm4-7`), W (`w0`, `w1`), vector length (`l0`, `l02`; `lig`: any), 64-bit mode only or never (`o64`, `i64`), the
+`rm4-7`), W (`w0`, `w1`), vector length (`l0`, `l02`), 64-bit mode only or never (`o64`, `i64`), the
 value of the immediate (`imm80`). No condition on something means that it may be anything; for VEX and XOP the vector
 length is then 0 or 1, for EVEX 0, 1 or 2.
 
@@ -242,8 +242,6 @@ def _conditions(words: list[str], space: Space) -> tuple[int, int]:
             allowed[RM] = _bits(RM, *_span(word[2:]))
         elif word.startswith("imm"):
             immediate = int(word[3:], 16)
-        elif word == "lig":
-            allowed[LENGTH] = _ANY_LENGTH
         elif word[0] == "l":
             allowed[LENGTH] = sum(1 << LENGTH + int(n) for n in word[1:])
         elif word[0] == "w":
