@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from insn.arch import Arch
 from insn.forms import NOTHING, FormIndex, Forms
-from insn.x86_row import RM, REG, Property, Space
+from insn.x86_row import REG, RM, Property, Space
 from insn.x86_table import candidates
 
 Positions = NDArray[np.intp]
@@ -21,14 +21,14 @@ Words = NDArray[np.uint64]
 PADDING = 32
 """Bytes that must follow the code in a buffer from which windows are made."""
 
-# What stands at the low 16 bits of a window: number of a mask, or one of these.
-_OPCODE, _MODRM, _MODRM_SIB, _CLASS, _CLASS_SIB = range(5)
+# What stands at the low 16 bits of a window: which of its bits make the key, or one of the second line.
+_OPCODE, _MODRM, _MODRM_SIB, _MOD, _MOD_RM, _MOD_RM_SIB = range(6)
 _PREFIX, _ESCAPE, _VEX2, _VEX3, _EVEX, _ODD = range(8, 14)
 
 _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, _REPNE, _REP, _OTHER = 1, 2, 4, 8, 16, 32
 _FLAGS_AT = np.uint64(57)
 _REX_AT = np.uint64(48)
-_REX_MASK = np.uint64(0x1F)
+_REX_W = np.uint64(8)
 _LONGEST = 15
 
 _VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
@@ -40,7 +40,7 @@ def _u64(value: int) -> np.uint64:
     return np.uint64(value & (1 << 64) - 1)
 
 
-_ONE, _EIGHT, _BYTE, _PAIR = _u64(1), _u64(8), _u64(0xFF), _u64(0xFFFF)
+_EIGHT, _BYTE, _PAIR, _NOP = _u64(8), _u64(0xFF), _u64(0xFFFF), _u64(0x90)
 
 
 def _masks(lead: int) -> Words:
@@ -48,33 +48,48 @@ def _masks(lead: int) -> Words:
     modrm = 8 * (lead + 1)
     before = (1 << modrm) - 1
     masks = np.zeros(16, np.uint64)
-    masks[_OPCODE] = before
-    masks[_MODRM] = before | 0xFF << modrm
-    masks[_MODRM_SIB] = before | 0x7FF << modrm
-    # Where no row asks for reg and rm, only the shape of the memory operand counts.
-    masks[_CLASS] = before | 0xC0 << modrm
-    masks[_CLASS_SIB] = before | 0x7C7 << modrm
+    for kind, bits in (
+        (_OPCODE, 0),
+        (_MODRM, 0xFF),
+        (_MODRM_SIB, 0x7FF),
+        (_MOD, 0xC0),
+        (_MOD_RM, 0xC7),
+        (_MOD_RM_SIB, 0x7C7),
+    ):
+        masks[kind] = before | bits << modrm
     return masks
+
+
+def _modrm_kinds() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Number the mask for each ModRM byte: where a row asks for reg or rm, and where none does.
+
+    In the second case only the shape of the operand counts: register, memory, and how long its displacement is.
+    """
+    modrm = np.arange(256)
+    mod, rm = modrm >> 6, modrm & 7
+    full = np.where((mod < 3) & (rm == 4), _MODRM_SIB, _MODRM)
+    shape = np.where((mod < 3) & (rm == 4), _MOD_RM, _MOD)
+    shape[(mod == 0) & (rm >= 5)] = _MOD_RM  # rm 6: in 16-bit addresses
+    shape[(mod == 0) & (rm == 4)] = _MOD_RM_SIB
+    return full.astype(np.uint8), shape.astype(np.uint8)
+
+
+_ASKS_FOR_REGISTERS = 255 << REG | 255 << RM
+_ONE_BY_ONE = Property.UNIQUE | Property.VSIB | Property.MODREG
 
 
 @cache
 def _space_table(space: Space) -> NDArray[np.uint8]:
-    """Number the mask for each (opcode, ModRM) of an opcode map, at index ModRM * 256 + opcode."""
-    modrm = np.arange(256)
-    memory_sib = (modrm < 0xC0) & (modrm & 7 == 4)
-    full = np.where(memory_sib, _MODRM_SIB, _MODRM).astype(np.uint8)
+    """Number the mask for each opcode and ModRM of an opcode map, at index ModRM * 256 + opcode."""
+    full, shape = _modrm_kinds()
     table = np.full((256, 256), _OPCODE, np.uint8)
     for opcode in range(256):
         cell = candidates[space * 256 + opcode]
-        if not cell:
-            continue
-        properties = Property.NONE
-        for row in cell:
-            properties |= row.properties
-        if properties & (Property.UNIQUE | Property.VSIB) or any(r.by_immediate >= 0 for r in cell):
+        if any(row.properties & _ONE_BY_ONE or row.by_immediate >= 0 for row in cell):
             table[:, opcode] = _ODD
         elif any(row.has_modrm for row in cell):
-            table[:, opcode] = full
+            asks = any(row.forbidden & _ASKS_FOR_REGISTERS for row in cell)
+            table[:, opcode] = full if asks else shape
     return table.reshape(-1)
 
 
@@ -103,8 +118,17 @@ def _prefix_flags() -> NDArray[np.uint8]:
     return flags
 
 
+_X_AND_B = _u64(0x60 << 8)  # register extensions that no row asks for
+_AFTER_REX = np.zeros(256, np.bool_)
+_AFTER_REX[[0x01, 0x29, 0x39, 0x83, 0x85, 0x89, 0x8B, 0x8D, 0xC7]] = True
 _ONE_MASKS, _TWO_MASKS, _THREE_MASKS = _masks(0), _masks(1), _masks(2)
 _VEX3_MASKS, _EVEX_MASKS = _masks(3), _masks(4)
+
+
+def _same_mask(keys: Words) -> Words:
+    """Make the mask register of EVEX keys tell only whether there is one."""
+    masked = (keys & _u64(7 << 24)) != _u64(0)
+    return keys & ~_u64(7 << 24) | masked * _u64(1 << 24)
 
 
 class X86Forms:
@@ -116,11 +140,28 @@ class X86Forms:
         self._first = _first_table(arch.bits)
         self._flags = _prefix_flags()
         self._rex = arch.bits == 64
+        self._vvvv = _u64(15 if arch.bits == 64 else 7)
 
     def windows(self, buffer: NDArray[np.uint8]) -> Words:
         """Give the eight bytes from each position on as a number; the last `PADDING` positions are left out."""
         words = np.ndarray((len(buffer) - PADDING,), "<u8", buffer, 0, (1,))
         return np.ascontiguousarray(words)
+
+    def likely_starts(self, buffer: NDArray[np.uint8]) -> Positions:
+        """Guess where instructions start: behind padding at 16 bytes, and what compilers write most.
+
+        64-bit moves, additions and the like begin with 48 and one of a few opcodes; hardly anything else has such
+        a pair of bytes inside. Other modes have no pair so frequent: calls, and what stands behind padding.
+        """
+        aligned = np.arange(16, len(buffer), 16)
+        behind = aligned[np.isin(buffer[aligned - 1], (0x00, 0x90, 0xC3, 0xCC))]
+        first = np.flatnonzero(buffer[:-1] == (0x48 if self._rex else 0x8B))
+        if self._rex:
+            first = first[_AFTER_REX.take(buffer[first + 1])]
+        else:
+            first = first[buffer[first + 1] >= 0x40]
+        likely: Positions = np.union1d(behind, first)
+        return likely
 
     def look_up(
         self, buffer: NDArray[np.uint8], windows: Words, at: Positions
@@ -185,7 +226,9 @@ class X86Forms:
         if len(prefixed):
             found = self._strip(windows, at[prefixed])
             stripped[prefixed], flags, words[prefixed] = found
-        keys, odd = self._keys_behind_prefixes(words)
+        keys, odd, has_rex = self._keys_behind_prefixes(words)
+        if has_rex is not None:
+            stripped += has_rex
         if flags is not None:
             keys[prefixed] |= flags << _FLAGS_AT
             # VEX, EVEX and XOP tolerate no prefix but segments and 67, which the form does not hide.
@@ -211,22 +254,25 @@ class X86Forms:
             words[active] = windows.take(at[active] + count[active], mode="clip")
         return count, flags & _u64(~_OTHER), words
 
-    def _keys_behind_prefixes(self, words: Words) -> tuple[Words, Positions]:
+    def _keys_behind_prefixes(
+        self, words: Words
+    ) -> tuple[Words, Positions, NDArray[np.bool_] | None]:
+        has_rex = None
         if self._rex:
             has_rex = (words & _u64(0xF0)) == _u64(0x40)
-            rex = (words & _REX_MASK | _u64(0x10)) * has_rex
+            rex = words * has_rex & _REX_W
             words = words >> (has_rex * _EIGHT)
         kinds = self._first.take((words & _PAIR).view(np.int64))
         keys = words & _ONE_MASKS.take(kinds, mode="clip")
-        odd = kinds > _EVEX
+        odd = (kinds == _PREFIX) | (kinds == _ODD)
         other = np.flatnonzero(kinds >= _PREFIX)
         if len(other):
             self._escaped(words, kinds, keys, odd, other)
-        if self._rex:
-            odd |= has_rex & (kinds > _ESCAPE)
-            odd |= has_rex & (kinds == _PREFIX)
+        if has_rex is not None:
+            # Before VEX a REX prefix is illegal; with one, 90 is no NOP.
+            odd |= has_rex & ((kinds > _ESCAPE) | (words & _BYTE == _NOP))
             keys |= rex << _REX_AT
-        return keys, np.flatnonzero(odd)
+        return keys, np.flatnonzero(odd), has_rex
 
     def _escaped(
         self, words: Words, kinds: NDArray[np.uint8], keys: Words, odd: NDArray[np.bool_], other: Positions
@@ -260,6 +306,13 @@ class X86Forms:
         keys[where] = words[where] & masks.take(kinds)
         odd[where[kinds == _ODD]] = True
 
+    def _same_vvvv(self, keys: Words, byte_at: int) -> Words:
+        """Make vvvv, in the byte that starts at this bit, tell only whether and on which half it names a register."""
+        shift = _u64(byte_at + 3)
+        vvvv = keys >> shift
+        names_none = (vvvv & self._vvvv) == self._vvvv
+        return keys & ~(_u64(7) << shift) | (names_none * _u64(15)) << shift
+
     def _vector(
         self, words: Words, which: NDArray[np.uint8], keys: Words, odd: NDArray[np.bool_], other: Positions
     ) -> None:
@@ -267,6 +320,7 @@ class X86Forms:
         short = other[which == _VEX2]
         if len(short):
             self._mask(Space.VEX1, short, words, words[short] >> _u64(16), _THREE_MASKS, keys, odd)
+            keys[short] = self._same_vvvv(keys[short], 8)
         for kind, spaces, lead, masks in (
             (_VEX3, _VEX_SPACES | _XOP_SPACES, 24, _VEX3_MASKS),
             (_EVEX, _EVEX_SPACES, 32, _EVEX_MASKS),
@@ -275,9 +329,11 @@ class X86Forms:
             if not len(long):
                 continue
             maps = words[long] >> _EIGHT & _u64(31 if kind == _VEX3 else 7)
-            odd[long] = True
+            odd[long] = True  # unless its map is known
             for number, space in spaces.items():
                 part = long[maps == number]
                 if len(part):
                     odd[part] = False
                     self._mask(space, part, words, words[part] >> _u64(lead), masks, keys, odd)
+                    same = self._same_vvvv(keys[part], 16) & ~_X_AND_B
+                    keys[part] = same if kind == _VEX3 else _same_mask(same)

@@ -1,0 +1,221 @@
+"""The forms of instructions: what is true of an instruction wherever it stands, kept in flat arrays.
+
+A form is learned once, by decoding and judging one instruction of that form with the same rows as everything else;
+from then on arrays of instructions are answered by looking its number up.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from insn.arch import Arch
+from insn.errors import InsnError
+from insn.model import Flow, Instruction, Method, PcRelativeKind, Reason
+
+METHODS: tuple[Method, ...] = tuple(Method)
+"""Bit n of a record's `methods` stands for the n-th of these."""
+FLOWS: tuple[Flow | None, ...] = (None, *Flow)
+"""What the numbers in `flow` mean; 0: no instruction."""
+KINDS: tuple[PcRelativeKind | None, ...] = (None, *PcRelativeKind)
+"""What the numbers in `kind` mean; 0: no pc-relative operand."""
+
+RECORD = np.dtype(
+    [
+        ("address", "<u8"),
+        ("length", "u1"),
+        ("flow", "u1"),
+        ("offset", "u1"),
+        ("size", "u1"),
+        ("kind", "u1"),
+        ("methods", "u1"),
+        ("verdict", "<u2"),
+        ("target", "<u8"),
+    ]
+)
+"""One scanned instruction, 24 bytes.
+
+`address` and `length` (bytes; 0: no instruction begins here); `flow` indexes `FLOWS`; `offset`, `size` and `kind`
+(indexes `KINDS`) describe the pc-relative field, all 0 when there is none; `target` is the address it names (of a
+direct branch: where it goes); `methods` has bit n set when `METHODS[n]` may be used; `verdict` is for `refusals`.
+"""
+
+_FLOW_NUMBERS = {flow: number for number, flow in enumerate(FLOWS)}
+_KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
+_EVERY_METHOD = (1 << len(METHODS)) - 1
+
+Refusals = Mapping[Method, Reason]
+
+_verdicts: list[Refusals] = [MappingProxyType({})]
+_verdict_numbers: dict[tuple[tuple[Method, Reason], ...], int] = {(): 0}
+_shared: dict[int, int] = {}
+
+
+def refusals(verdict: int) -> Refusals:
+    """Give the reasons against each method that the number in a record's `verdict` stands for.
+
+    Numbers are valid within this process; `Scan` results that crossed processes were renumbered.
+    """
+    return _verdicts[verdict]
+
+
+def verdict_number(found: Refusals) -> int:
+    """Give the number that stands for these reasons, the same one for equal reasons."""
+    key = tuple(found.items())
+    number = _verdict_numbers.get(key)
+    if number is None:
+        number = _verdict_numbers[key] = len(_verdicts)
+        _verdicts.append(MappingProxyType(dict(found)))
+    return number
+
+
+def method_bits(found: Refusals) -> int:
+    """Give the bits of the methods that are not refused."""
+    return sum(1 << n for n, method in enumerate(METHODS) if method not in found)
+
+
+def refuse_all(code: str, why: str, hint: str = "") -> Refusals:
+    """Make the reasons for something that no method may be used on."""
+    return dict.fromkeys(METHODS, Reason(code, why, hint))
+
+
+# Where a form is learned: far from any place at which a target would wrap around.
+_PLACE = {16: 0x6000, 32: 0x61230000, 64: 0x612345670000}
+_WRAPS = {16: 0xFFFF, 32: 0xFFFFFFFF, 64: (1 << 64) - 1}
+
+NOTHING = 0
+"""The form of bytes that are no instruction."""
+
+
+class Forms:
+    """The forms learned so far for one architecture: `parts` (a record's middle eight bytes) and `masks` by number.
+
+    Lengths and offsets of a form count from behind the prefixes that were stripped before it was looked up.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self._count = 0
+        self.parts: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
+        self.masks: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
+        self._undecodable = refuse_all(
+            "undecodable", "no instruction begins with these bytes", "probe the start of an instruction"
+        )
+        self._add(0, 0, 0, 0, 0, self._undecodable, 0)
+        self._by_code: dict[bytes, int] = {}
+
+    def _add(
+        self, length: int, flow: int, offset: int, size: int, kind: int, found: Refusals, mask: int
+    ) -> int:
+        number = self._count
+        if number == len(self.parts):
+            self.parts = np.concatenate([self.parts, np.zeros_like(self.parts)])
+            self.masks = np.concatenate([self.masks, np.zeros_like(self.masks)])
+        fields = (length, flow, offset, size, kind, method_bits(found))
+        packed = sum(value << 8 * place for place, value in enumerate(fields))
+        self.parts[number] = packed | verdict_number(found) << 48
+        self.masks[number] = mask
+        self._count += 1
+        return number
+
+    def learn(self, code: bytes, stripped: int) -> int:
+        """Learn the form of the instruction that `code` begins with, `stripped` prefix bytes not counted."""
+        from insn.decode import decode
+
+        place = _PLACE[self.arch.bits]
+        try:
+            instruction = decode(code, place, self.arch, check=False)
+        except InsnError as error:
+            if error.code == "undecodable":
+                return NOTHING
+            return self._add(0, 0, 0, 0, 0, refuse_all(error.code, error.why, error.hint), 0)
+        found = self.arch.judge(instruction).refusals
+        relative = instruction.pc_relative
+        offset, size, kind = (
+            (relative.offset - stripped, relative.size, _KIND_NUMBERS[relative.kind])
+            if relative
+            else (0, 0, 0)
+        )
+        return self._add(
+            instruction.length - stripped,
+            _FLOW_NUMBERS[instruction.flow],
+            offset,
+            size,
+            kind,
+            found,
+            _wrap(instruction),
+        )
+
+    def exactly(self, code: bytes) -> int:
+        """Give the form of the instruction that `code` begins with, by its bytes alone."""
+        number = self._by_code.get(code)
+        if number is None:
+            if len(self._by_code) >= 1 << 14:
+                self._by_code.clear()
+            number = self._by_code[code] = self.learn(code, 0)
+        return number
+
+
+def _wrap(instruction: Instruction) -> int:
+    """Find the bits that the target of a pc-relative operand of this form can have."""
+    relative = instruction.pc_relative
+    if relative is None:
+        return 0
+    field = instruction.code[relative.offset : relative.offset + relative.size]
+    full = instruction.end + int.from_bytes(field, instruction.arch.byte_order, signed=True)
+    for bits in (64, 32, 16):
+        if bits <= instruction.arch.bits and full & _WRAPS[bits] == relative.target:
+            return _WRAPS[bits]
+    raise AssertionError(f"the target of {instruction} does not follow from its displacement")
+
+
+class FormIndex:
+    """Numbers of forms by key: two hash tables in flat arrays, so that arrays of keys are looked up at once."""
+
+    _FACTORS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+    _VACANT = np.uint64((1 << 64) - 1)
+
+    def __init__(self, bits: int = 14) -> None:
+        self._known: dict[int, int] = {}
+        self._resize(bits)
+
+    def _resize(self, bits: int) -> None:
+        self._bits = bits
+        self._shift = np.uint64(64 - bits)
+        self._keys = [np.full(1 << bits, self._VACANT) for _ in self._FACTORS]
+        self._numbers = [np.zeros(1 << bits, np.int64) for _ in self._FACTORS]
+        for key, number in self._known.items():
+            if not self._place(key, number):
+                self._resize(bits + 1)
+                return
+
+    def _place(self, key: int, number: int) -> bool:
+        for factor, keys, numbers in zip(self._FACTORS, self._keys, self._numbers, strict=True):
+            slot = (key * int(factor) & (1 << 64) - 1) >> int(self._shift)
+            if keys[slot] == self._VACANT:
+                keys[slot] = key
+                numbers[slot] = number
+                return True
+        return False
+
+    def add(self, key: int, number: int) -> None:
+        """Remember the number of a key that is not known yet."""
+        self._known[key] = number
+        if not self._place(key, number):
+            self._resize(self._bits + 1)
+
+    def find(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+        """Look keys up: their numbers, and the positions of those that are not known (their number is 0)."""
+        slots = (keys * self._FACTORS[0] >> self._shift).view(np.int64)
+        numbers = self._numbers[0].take(slots)
+        missed = np.flatnonzero(self._keys[0].take(slots) != keys)
+        if len(missed):
+            rest = keys[missed]
+            slots = (rest * self._FACTORS[1] >> self._shift).view(np.int64)
+            unknown = self._keys[1].take(slots) != rest
+            second = self._numbers[1].take(slots)
+            second[unknown] = 0
+            numbers[missed] = second
+            missed = missed[unknown]
+        return numbers, missed

@@ -1,0 +1,180 @@
+"""Analyses whole stretches of code at once: what `decode` and `judge` say, as numpy records.
+
+The same rows answer: each form of instruction that occurs is decoded and judged once (see `forms`), and arrays of
+instructions are looked up by form.
+"""
+
+import importlib
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from insn.arch import Arch
+from insn.forms import FLOWS, KINDS, METHODS, NOTHING, RECORD, Forms, refusals
+from insn.sweep import follow
+from insn.x86 import X86_64
+
+__all__ = ["FLOWS", "KINDS", "METHODS", "RECORD", "refusals", "scan"]
+
+PADDING = 32
+_CHUNK = 1 << 20
+_LANE = 160
+_ONES = np.uint64(1)
+
+
+class Lookup(Protocol):
+    """What an architecture provides for scanning: see `x86_forms`."""
+
+    forms: Forms
+
+    def windows(self, buffer: NDArray[np.uint8]) -> NDArray[np.uint64]:
+        """Give the eight bytes from each position on as a number."""
+
+    def look_up(
+        self, buffer: NDArray[np.uint8], windows: NDArray[np.uint64], at: NDArray[np.intp]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Find the form of the instruction at each position, and how many bytes come before what it counts from."""
+
+    def likely_starts(self, buffer: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """Guess where instructions start: positions, ascending."""
+
+
+_HOMES = {name: ("insn.x86_forms", "X86Forms") for name in ("x86_64", "x86_32", "x86_16")}
+
+
+@cache
+def _lookup(arch: Arch) -> Lookup:
+    module, name = _HOMES[arch.name]
+    made = getattr(importlib.import_module(module), name)(arch)
+    return made  # type: ignore[no-any-return]
+
+
+def scan(
+    code: bytes | bytearray | memoryview,
+    address: int,
+    arch: Arch = X86_64,
+    *,
+    starts: ArrayLike | None = None,
+) -> NDArray[np.void]:
+    """Decode and judge all of `code`, which stands at `address`: an array of `RECORD`.
+
+    Without `starts`, instruction follows instruction from the first byte on; where none begins, a record of length 0
+    stands for one byte. With `starts` (offsets into `code`), one record for each of them, in their order, whatever
+    stands between. Agrees with `decode` and `judge` in everything that a record holds; raises IndexError for an
+    offset outside of `code`, nothing for any bytes.
+    """
+    text = np.frombuffer(code, np.uint8)
+    lookup = _lookup(arch)
+    if starts is None:
+        return _scan_all(text, address, arch, lookup)
+    offsets = np.asarray(starts, np.intp)
+    if len(offsets) and not (0 <= offsets.min() and offsets.max() < len(text)):
+        raise IndexError(f"a start lies outside of the code, which has {len(text)} bytes")
+    return _scan_each(text, address, arch, lookup, offsets)
+
+
+def _scan_each(
+    text: NDArray[np.uint8], address: int, arch: Arch, lookup: Lookup, offsets: NDArray[np.intp]
+) -> NDArray[np.void]:
+    """Look up single places: their bytes are copied together, so that the rest of the code costs nothing."""
+    width = 2 * PADDING
+    ends = np.minimum(offsets + PADDING, len(text))
+    rows = np.zeros((len(offsets), width), np.uint8)
+    reach = np.minimum(offsets[:, None] + np.arange(PADDING), len(text) - 1)
+    rows[:, :PADDING] = text[reach]
+    del ends
+    buffer = np.concatenate([rows.reshape(-1), np.zeros(PADDING, np.uint8)])
+    windows = lookup.windows(buffer)
+    at = np.arange(len(offsets)) * width
+    forms, before = lookup.look_up(buffer, windows, at)
+    for where in np.flatnonzero(offsets > len(text) - arch.max_length).tolist():
+        forms[where] = lookup.forms.exactly(text[offsets[where] :].tobytes())
+        before[where] = 0
+    return _records(lookup.forms, arch, windows, at, offsets, address, forms, before)
+
+
+def _scan_all(
+    text: NDArray[np.uint8], address: int, arch: Arch, lookup: Lookup
+) -> NDArray[np.void]:
+    parts = []
+    position = 0
+    last = len(text) - arch.max_length  # behind this, an instruction might be cut off
+    while position < last:
+        end = min(position + _CHUNK, last)
+        piece = text[position : end + PADDING + arch.max_length]
+        buffer = np.concatenate([piece, np.zeros(2 * PADDING + end + arch.max_length - position - len(piece), np.uint8)])
+        records, reached = _scan_piece(buffer, end - position, address + position, arch, lookup)
+        parts.append(records)
+        position += reached
+    tail = []
+    while position < len(text):
+        tail.append(position)
+        form = lookup.forms.exactly(text[position : position + arch.max_length].tobytes())
+        position += max(int(lookup.forms.parts[form]) & 0xFF, 1)
+    parts.append(_scan_each(text, address, arch, lookup, np.array(tail, np.intp)))
+    return np.concatenate(parts)
+
+
+def _scan_piece(
+    buffer: NDArray[np.uint8], end: int, address: int, arch: Arch, lookup: Lookup
+) -> tuple[NDArray[np.void], int]:
+    """Follow the code from position 0 up to `end`; also give where it goes on."""
+    windows = lookup.windows(buffer)
+    forms = lookup.forms
+
+    def step(at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        numbers, before = lookup.look_up(buffer, windows, at)
+        lengths = (forms.parts.take(numbers) & np.uint64(0xFF)).view(np.int64)
+        lengths = np.where(lengths, lengths + before, 1)
+        lengths[lengths > arch.max_length] = 1
+        return (numbers | before << 24).astype(np.int32), lengths
+
+    likely = lookup.likely_starts(buffer[:end])
+    chosen = np.searchsorted(likely, np.arange(0, end, _LANE))
+    starts = np.unique(likely[chosen[chosen < len(likely)]])
+    starts = np.concatenate([np.zeros(1, np.intp), starts[starts > 0]])
+    at, packed, reached = follow(step, starts, end)
+    found = (packed & 0xFFFFFF).astype(np.int64)
+    before = (packed >> 24).astype(np.int64)
+    return _records(forms, arch, windows, at, at, address, found, before), reached
+
+
+def _records(
+    forms: Forms,
+    arch: Arch,
+    windows: NDArray[np.uint64],
+    at: NDArray[np.intp],
+    offsets: NDArray[np.intp],
+    address: int,
+    numbers: NDArray[np.int64],
+    before: NDArray[np.int64],
+) -> NDArray[np.void]:
+    """Put the records together: form, number of prefixes, and the target that the bytes at `at` name."""
+    parts = forms.parts.take(numbers)
+    lengths = (parts & np.uint64(0xFF)).view(np.int64)
+    prefixed = np.flatnonzero(before)
+    if len(prefixed):
+        some = parts[prefixed]
+        count = before[prefixed]
+        ends = lengths[prefixed] + count
+        some[ends > arch.max_length] = forms.parts[NOTHING]
+        numbers[prefixed[ends > arch.max_length]] = NOTHING
+        more = count.astype(np.uint64) * (some & np.uint64(0xFF) != 0)
+        some += more
+        some += (more << np.uint64(16)) * (some & np.uint64(0xFF000000) != 0)
+        parts[prefixed] = some
+    out = np.empty((len(at), 3), np.uint64)
+    out[:, 0] = offsets.astype(np.uint64) + np.uint64(address)
+    out[:, 1] = parts
+    out[:, 2] = 0
+    relative = np.flatnonzero(parts & np.uint64(0xFF000000))
+    if len(relative):
+        some = parts[relative]
+        field = windows.take(at[relative] + (some >> np.uint64(16) & np.uint64(0xFF)).view(np.int64))
+        unused = np.uint64(64) - (some >> np.uint64(21) & np.uint64(0x7F8))
+        distance = (field << unused).view(np.int64) >> unused.view(np.int64)
+        target = out[relative, 0] + (some & np.uint64(0xFF)) + distance.view(np.uint64)
+        out[relative, 2] = target & forms.masks.take(numbers[relative])
+    return out.view(RECORD).reshape(-1)

@@ -1,0 +1,85 @@
+"""Follows code from instruction to instruction: many lanes side by side, joined exactly where they meet.
+
+A lane starts at a place that looks like the start of an instruction and follows its instructions up to the start of
+the next lane. Where it does not arrive there exactly, the next lane started wrong: the true instructions are followed
+until they meet one that the lane found (x86 code falls into step after a few instructions), and what it found before
+is dropped. The outcome is that of decoding from the first byte on, one instruction after the other.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Positions = NDArray[np.intp]
+Found = NDArray[np.int32]
+
+
+class Step(Protocol):
+    """Something that looks instructions up, and knows their lengths."""
+
+    def __call__(self, at: Positions, /) -> tuple[Found, NDArray[np.int64]]:
+        """Give what is at each position (0 or more) and the length of it in bytes (1 or more)."""
+
+
+def follow(step: Step, starts: Positions, end: int) -> tuple[Positions, Found, int]:
+    """Decode from `starts[0]` up to `end`: positions, what is there, and the first position at or behind `end`.
+
+    `starts` are where lanes begin, ascending; they decide how long it takes, not what is found.
+    """
+    found = np.full(end, -1, np.int32)
+    limits = np.append(starts[1:], end)
+    arrived = _run_lanes(step, starts, limits, found)
+    wrong = np.flatnonzero(arrived[:-1] != starts[1:]) + 1
+    reached = int(arrived[-1])
+    if len(wrong):
+        reached = max(reached, _join(step, found, starts[wrong], arrived[wrong - 1], end))
+    at = np.flatnonzero(found >= 0)
+    return at, found.take(at), reached
+
+
+def _run_lanes(step: Step, starts: Positions, limits: Positions, found: Found) -> Positions:
+    arrived = starts.copy()
+    lanes = np.arange(len(starts))
+    at = starts
+    while len(at):
+        what, lengths = step(at)
+        found[at] = what
+        at = at + lengths
+        going = at < limits
+        if not going.all():
+            done = ~going
+            arrived[lanes[done]] = at[done]
+            at, lanes, limits = at[going], lanes[going], limits[going]
+    return arrived
+
+
+def _join(
+    step: Step, found: Found, starts: Positions, entries: Positions, end: int
+) -> int:
+    """Put right the lanes that began at `starts` though the code goes on at `entries`; give where they end."""
+    paths: list[list[tuple[int, int]]] = [[] for _ in starts]
+    joined = np.full(len(starts), end)
+    lanes = np.arange(len(starts))
+    at = entries
+    while len(at):
+        inside = at < end
+        met = ~inside
+        met[inside] = found[at[inside]] >= 0
+        joined[lanes[met]] = at[met]
+        at, lanes = at[~met], lanes[~met]
+        if not len(at):
+            break
+        what, lengths = step(at)
+        for lane, position, form in zip(lanes.tolist(), at.tolist(), what.tolist(), strict=True):
+            paths[lane].append((position, form))
+        at = at + lengths
+    settled = 0
+    for start, path, meets in zip(starts.tolist(), paths, joined.tolist(), strict=True):
+        if start < settled:
+            continue  # a path that began earlier runs past this start, or meets the lane behind it
+        settled = meets
+        found[start:meets] = -1
+        for position, form in path:
+            found[position] = form
+    return settled
