@@ -1,0 +1,186 @@
+"""Victims: small C programs that show their probe points, wait to be attached to, run, and report."""
+
+import contextlib
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+
+HERE = Path(__file__).parent
+VICTIMS = HERE / "victims"
+PATIENCE = 60.0
+"""Seconds after which a victim is taken to hang. Never a figure that a test asserts."""
+
+METHODS = ("inline", "step", "boost", "emulate")
+
+
+def build(name, directory, gcc):
+    """Compile `victims/NAME.c` (or .cpp, and NAME.S beside it) into a directory; return the program."""
+    program = directory / name
+    sources = [VICTIMS / f"{name}{end}" for end in (".c", ".cpp", ".S")]
+    sources = [str(source) for source in sources if source.exists()]
+    command = [gcc, "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", str(program), *sources]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+class Victim:
+    """One run of a victim; `points` are the addresses that it showed, `hits` what each call of them must count."""
+
+    def __init__(self, argv, *, prefix=()):
+        self.process = subprocess.Popen(
+            [*prefix, *map(str, argv)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        self.pid = self.process.pid
+        self.points = {}
+        self.hits = {}
+        self._text = b""
+        self.said = []
+        while (line := self.line()) != "ready":
+            assert line is not None, f"{argv} ended before it was ready"
+            name, address, *hits = line.split()
+            self.points[name] = int(address, 16)
+            self.hits[name] = int(hits[0]) if hits else 1
+        self.said.clear()
+        self.mappings = executable_mappings(self.pid)
+
+    def line(self, patience=PATIENCE):
+        """Read one line of what the victim says; None at the end."""
+        while b"\n" not in self._text:
+            if not select.select([self.process.stdout], [], [], patience)[0]:
+                raise AssertionError(f"the victim says nothing: {self.state()}")
+            more = os.read(self.process.stdout.fileno(), 65536)
+            if not more:
+                if not self._text:
+                    return None
+                break
+            self._text += more
+        line, _, self._text = self._text.partition(b"\n")
+        self.said.append(line.decode())
+        return self.said[-1]
+
+    def wait_for(self, text, patience=PATIENCE):
+        """Read on until a line is exactly this."""
+        while (line := self.line(patience)) != text:
+            assert line is not None, f"the victim ended without saying {text!r}: {self.said}"
+
+    def go(self):
+        """Send the line that the victim waits for."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(b"\n")
+
+    def finish(self):
+        """Read to the end; return the lines said since `ready` and the exit code (minus the signal)."""
+        while self.line() is not None:
+            pass
+        return self.said, self.process.wait(PATIENCE)
+
+    def state(self):
+        """Say what each thread does, for the message of a failed test."""
+        lines = []
+        for task in sorted(Path(f"/proc/{self.pid}/task").glob("*")):
+            with contextlib.suppress(OSError):
+                status = (task / "status").read_text()
+                wanted = re.findall(r"^(?:State|TracerPid|Sig\w+):.*$", status, re.MULTILINE)
+                lines.append(f"{task.name}: {' '.join(wanted)} {(task / 'syscall').read_text().strip()}")
+        return "; ".join(lines).replace("\t", " ") or "gone"
+
+    def spec(self, name, offset=0):
+        """Name a probe point as a spec."""
+        return f"va:{self.points[name] + offset:#x}"
+
+    @property
+    def alive(self):
+        """Whether the victim runs still."""
+        return self.process.poll() is None
+
+    def check_untouched(self):
+        """Fail where anything of ours is left in the running victim."""
+        for task in Path(f"/proc/{self.pid}/task").glob("*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                status = (task / "status").read_text()
+                assert "TracerPid:\t0\n" in status, f"thread {task.name} is traced still"
+                state = re.search(r"^State:\s+(\S)", status, re.MULTILINE)
+                assert state is not None
+                assert state[1] not in "tT", f"thread {task.name} is stopped"
+        assert executable_mappings(self.pid) == self.mappings, "a mapping of ours is left"
+        assert changed_text(self.pid) == [], "text differs from its file"
+
+    def close(self):
+        """End the victim and reap it."""
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.process.stdin.close()
+        self.process.wait(PATIENCE)
+        self.process.stdout.close()
+
+
+def mappings(pid):
+    """List the mappings of a process: start, end, permissions, offset, path."""
+    rows = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        fields = line.split(None, 5)
+        start, _, end = fields[0].partition("-")
+        path = fields[5] if len(fields) > 5 else ""
+        rows.append((int(start, 16), int(end, 16), fields[1], int(fields[2], 16), path))
+    return rows
+
+
+def executable_mappings(pid):
+    """List the mappings that can be executed."""
+    return [row for row in mappings(pid) if "x" in row[2]]
+
+
+def changed_text(pid):
+    """List the addresses of text bytes that differ from the file they were mapped from."""
+    changed = []
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for start, end, permissions, offset, path in mappings(pid):
+            if "x" not in permissions or "w" in permissions or not path.startswith("/"):
+                continue
+            memory.seek(start)
+            code = memory.read(end - start)
+            with open(f"/proc/{pid}/map_files/{start:x}-{end:x}", "rb") as file:
+                file.seek(offset)
+                original = file.read(end - start)
+            changed += [
+                hex(start + at) for at, (a, b) in enumerate(zip(code, original, strict=False)) if a != b
+            ] if code != original[: len(code)] else []
+    return changed
+
+
+def run_to_the_end(target, victim):
+    """Let a traced victim go and run out; return how it ended."""
+    victim.go()
+    status = target.run(PATIENCE)
+    assert status is not None, f"the victim hangs: {victim.state()}"
+    return status
+
+
+def until(condition, what, patience=PATIENCE):
+    """Wait until a condition holds; fail when it never does."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, f"never happened: {what}"
+        time.sleep(0.002)
+
+
+def unprobed(program, *argv, lines=1):
+    """Run a victim without probes; return what it said and its exit code."""
+    victim = Victim([program, *argv])
+    try:
+        for _ in range(lines):
+            victim.go()
+        return victim.finish()
+    finally:
+        victim.close()
+
+
+def refusals(registration):
+    """Give the refused places of a registration with their codes."""
+    return {error.address: error.code for error in registration.refused}
