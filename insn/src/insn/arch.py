@@ -17,22 +17,28 @@ Emulator = Callable[["Registers", "Memory"], None]
 class Arch:
     """Everything the rest of the toolkit needs to know about one architecture.
 
-    To add an architecture, make one module whose last line is a constant of this type, name it in `_HOMES` below,
-    and give it a corpus `tests/cases/NAME.txt`. Each tier is useful without the next ones:
+    To add an architecture, make one module whose last line is a constant of this type, name it in
+    `_HOMES` below, and give it a corpus `tests/cases/NAME.txt`. Each tier is useful without the
+    next ones:
 
-    1. decode: rows for every instruction of user code; `decode` gives length, flow, target, pc-relative operand and
-       the registers and flags that are read and written. Corpus lines and an agreement test with a second decoder.
+    1. decode: rows for every instruction of user code; `decode` gives length, flow, target,
+    pc-relative operand and
+       the registers and flags that are read and written. Corpus lines and an agreement test with
+       a second decoder.
     2. verdict: `judge` with a reason code for everything that some method must not be used for.
-    3. relocate: the bare copy for stepping (or with a trap behind it where the CPU has no step), its fixups, its
+    3. relocate: the bare copy for stepping (or with a trap behind it where the CPU has no step),
+    its fixups, its
        boundaries, scratch registers.
-    4. emulate: branches, calls, returns, no-operations, and what compilers put at function entries.
-    5. jump: `jump` and `relocate(..., back=...)`, so that copies are boosted and code can be patched.
+    4. emulate: branches, calls, returns, no-operations, and what compilers put at function
+    entries. 5. jump: `jump` and `relocate(..., back=...)`, so that copies are boosted and code
+    can be patched.
 
     A field that a tier has not reached holds a function that raises the package's own error.
 
-    Sizes are bytes. `breakpoint` is what is written over an instruction, `trap_advance` how far the program counter
-    stands behind it when the trap is reported. `fill` is the byte that unused executable memory holds. `red_zone` is
-    how much below the stack pointer belongs to the running function.
+    Sizes are bytes. `breakpoint` is what is written over an instruction, `trap_advance` how far
+    the program counter stands behind it when the trap is reported. `fill` is the byte that unused
+    executable memory holds. `red_zone` is how much below the stack pointer belongs to the running
+    function.
     """
 
     name: str
@@ -92,7 +98,8 @@ def names() -> tuple[str, ...]:
 
 
 def arch(name: str) -> Arch:
-    """Find an architecture by its name or a usual alias (`amd64`, `i686`); UnknownArchitecture lists the names."""
+    """Find an architecture by its name or a usual alias (`amd64`, `i686`); UnknownArchitecture
+    lists the names."""
     home = _HOMES.get(_ALIASES.get(name.lower(), name.lower()))
     if home is None:
         raise UnknownArchitecture(

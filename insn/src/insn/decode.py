@@ -11,9 +11,10 @@ def decode(
 ) -> Instruction:
     """Decode the instruction that `code` begins with, as if it stood at `address`.
 
-    `code` may be longer than the instruction. Raises Truncated when it is shorter, Undecodable when no instruction
-    begins with it. `check` compares with the second decoder and raises DecodersDisagree when length or flow differ
-    and the difference is not a known one; by default it does so where that decoder is installed.
+    `code` may be longer than the instruction. Raises Truncated when it is shorter, Undecodable
+    when no instruction begins with it. `check` compares with the second decoder and raises
+    DecodersDisagree when length or flow differ and the difference is not a known one; by default
+    it does so where that decoder is installed.
     """
     instruction = arch.decode(code, address)
     if check or (check is None and second.second_decoder() is not None):

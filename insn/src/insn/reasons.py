@@ -1,4 +1,5 @@
-"""Why a method may not be used on an instruction: every reason code of the package, with its sentence and a hint."""
+"""Why a method may not be used on an instruction: every reason code of the package, with its
+sentence and a hint."""
 
 from insn.model import Method, Reason
 

@@ -1,6 +1,7 @@
 """Makes code that does elsewhere what instructions of any architecture do where they are."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from insn.errors import NotRelocatable
 from insn.model import Instruction, Relocated
@@ -13,19 +14,22 @@ def relocate(
     back: int | None = None,
     expand_calls: bool = False,
 ) -> Relocated:
-    """Make a copy of one instruction, or of several that follow each other, that runs at the address `to`.
+    """Make a copy of one instruction, or of several that follow each other, that runs at the
+    address `to`.
 
-    Without `back` the result is the bare copy of one instruction, to be single-stepped and then repaired as its
-    `fixups` say. With `back` the copy runs freely and ends in a jump to that address; nothing is left to repair.
-    `expand_calls` lets a direct call that comes last push its original return address by itself (it is not a call
-    any more then: a shadow stack would notice).
+    Without `back` the result is the bare copy of one instruction, to be single-stepped and then
+    repaired as its `fixups` say. With `back` the copy runs freely and ends in a jump to that
+    address; nothing is left to repair. `expand_calls` lets a direct call that comes last push its
+    original return address by itself (it is not a call any more then: a shadow stack would
+    notice).
 
-    Raises NotRelocatable with the reason, OutOfReach when a memory operand cannot be reached from `to`.
+    Raises NotRelocatable with the reason, OutOfReach when a memory operand cannot be reached from
+    `to`.
     """
     run = [instructions] if isinstance(instructions, Instruction) else list(instructions)
     if not run:
         raise NotRelocatable("there is no instruction to relocate")
-    for before, after in zip(run, run[1:], strict=False):
+    for before, after in pairwise(run):
         if before.end != after.address:
             raise NotRelocatable(
                 "the instructions do not follow each other",

@@ -21,7 +21,7 @@ __all__ = ["FLOWS", "KINDS", "METHODS", "RECORD", "refusals", "scan"]
 PADDING = 32
 _CHUNK = 1 << 20
 _LANE = 160
-_ONES = np.uint64(1)
+_LENGTH, _SIZE = np.uint64(0xFF), np.uint64(0xFF << 24)
 
 
 class Lookup(Protocol):
@@ -29,16 +29,16 @@ class Lookup(Protocol):
 
     forms: Forms
 
-    def windows(self, buffer: NDArray[np.uint8]) -> NDArray[np.uint64]:
-        """Give the eight bytes from each position on as a number."""
+    def windows(self, buffer: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Give the four bytes from each position on as a number."""
 
     def look_up(
-        self, buffer: NDArray[np.uint8], windows: NDArray[np.uint64], at: NDArray[np.intp]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        self, buffer: NDArray[np.uint8], windows: NDArray[np.uint32], at: NDArray[np.intp]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Find the form of the instruction at each position, and how many bytes come before what it counts from."""
 
-    def likely_starts(self, buffer: NDArray[np.uint8]) -> NDArray[np.intp]:
-        """Guess where instructions start: positions, ascending."""
+    def lane_starts(self, buffer: NDArray[np.uint8], distance: int) -> NDArray[np.intp]:
+        """Choose positions about `distance` apart at which instructions probably start; the first is 0."""
 
 
 _HOMES = {name: ("insn.x86_forms", "X86Forms") for name in ("x86_64", "x86_32", "x86_16")}
@@ -80,11 +80,9 @@ def _scan_each(
 ) -> NDArray[np.void]:
     """Look up single places: their bytes are copied together, so that the rest of the code costs nothing."""
     width = 2 * PADDING
-    ends = np.minimum(offsets + PADDING, len(text))
     rows = np.zeros((len(offsets), width), np.uint8)
     reach = np.minimum(offsets[:, None] + np.arange(PADDING), len(text) - 1)
     rows[:, :PADDING] = text[reach]
-    del ends
     buffer = np.concatenate([rows.reshape(-1), np.zeros(PADDING, np.uint8)])
     windows = lookup.windows(buffer)
     at = np.arange(len(offsets)) * width
@@ -124,57 +122,46 @@ def _scan_piece(
     windows = lookup.windows(buffer)
     forms = lookup.forms
 
-    def step(at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    def step(at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         numbers, before = lookup.look_up(buffer, windows, at)
-        lengths = (forms.parts.take(numbers) & np.uint64(0xFF)).view(np.int64)
-        lengths = np.where(lengths, lengths + before, 1)
-        lengths[lengths > arch.max_length] = 1
-        return (numbers | before << 24).astype(np.int32), lengths
+        lengths = forms.lengths.take(numbers) + before
+        # Where nothing begins, the next byte is tried: nothing, or more than 15 bytes by too many prefixes.
+        lengths[(numbers == NOTHING) | (lengths > arch.max_length) | (lengths == before)] = 1
+        return numbers | before << 24, lengths
 
-    likely = lookup.likely_starts(buffer[:end])
-    chosen = np.searchsorted(likely, np.arange(0, end, _LANE))
-    starts = np.unique(likely[chosen[chosen < len(likely)]])
-    starts = np.concatenate([np.zeros(1, np.intp), starts[starts > 0]])
+    starts = lookup.lane_starts(buffer[:end], _LANE)
     at, packed, reached = follow(step, starts, end)
-    found = (packed & 0xFFFFFF).astype(np.int64)
-    before = (packed >> 24).astype(np.int64)
-    return _records(forms, arch, windows, at, at, address, found, before), reached
+    records = _records(forms, arch, windows, at, at, address, packed & 0xFFFFFF, packed >> 24)
+    return records, reached
 
 
 def _records(
     forms: Forms,
     arch: Arch,
-    windows: NDArray[np.uint64],
+    windows: NDArray[np.uint32],
     at: NDArray[np.intp],
     offsets: NDArray[np.intp],
     address: int,
-    numbers: NDArray[np.int64],
-    before: NDArray[np.int64],
+    numbers: NDArray[np.int32],
+    before: NDArray[np.int32],
 ) -> NDArray[np.void]:
     """Put the records together: form, number of prefixes, and the target that the bytes at `at` name."""
     parts = forms.parts.take(numbers)
-    lengths = (parts & np.uint64(0xFF)).view(np.int64)
-    prefixed = np.flatnonzero(before)
-    if len(prefixed):
-        some = parts[prefixed]
-        count = before[prefixed]
-        ends = lengths[prefixed] + count
-        some[ends > arch.max_length] = forms.parts[NOTHING]
-        numbers[prefixed[ends > arch.max_length]] = NOTHING
-        more = count.astype(np.uint64) * (some & np.uint64(0xFF) != 0)
-        some += more
-        some += (more << np.uint64(16)) * (some & np.uint64(0xFF000000) != 0)
-        parts[prefixed] = some
+    parts += forms.growth.take(numbers) * before.astype(np.uint64)
+    long = (parts & _LENGTH) > np.uint64(arch.max_length)
+    if long.any():
+        parts[long] = forms.parts[NOTHING]
+        numbers[long] = NOTHING
     out = np.empty((len(at), 3), np.uint64)
     out[:, 0] = offsets.astype(np.uint64) + np.uint64(address)
     out[:, 1] = parts
     out[:, 2] = 0
-    relative = np.flatnonzero(parts & np.uint64(0xFF000000))
+    relative = np.flatnonzero(parts & _SIZE)
     if len(relative):
         some = parts[relative]
-        field = windows.take(at[relative] + (some >> np.uint64(16) & np.uint64(0xFF)).view(np.int64))
-        unused = np.uint64(64) - (some >> np.uint64(21) & np.uint64(0x7F8))
-        distance = (field << unused).view(np.int64) >> unused.view(np.int64)
-        target = out[relative, 0] + (some & np.uint64(0xFF)) + distance.view(np.uint64)
+        field = windows.take(at[relative] + (some >> np.uint64(16) & _LENGTH).view(np.int64))
+        unused = np.uint32(32) - (some >> np.uint64(21) & np.uint64(0x7F8)).astype(np.uint32)
+        distance = (field << unused).view(np.int32) >> unused.view(np.int32)
+        target = out[relative, 0] + (some & _LENGTH) + distance.astype(np.int64).view(np.uint64)
         out[relative, 2] = target & forms.masks.take(numbers[relative])
     return out.view(RECORD).reshape(-1)

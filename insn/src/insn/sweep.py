@@ -18,7 +18,7 @@ Found = NDArray[np.int32]
 class Step(Protocol):
     """Something that looks instructions up, and knows their lengths."""
 
-    def __call__(self, at: Positions, /) -> tuple[Found, NDArray[np.int64]]:
+    def __call__(self, at: Positions, /) -> tuple[Found, NDArray[np.int32]]:
         """Give what is at each position (0 or more) and the length of it in bytes (1 or more)."""
 
 
@@ -33,7 +33,8 @@ def follow(step: Step, starts: Positions, end: int) -> tuple[Positions, Found, i
     wrong = np.flatnonzero(arrived[:-1] != starts[1:]) + 1
     reached = int(arrived[-1])
     if len(wrong):
-        reached = max(reached, _join(step, found, starts[wrong], arrived[wrong - 1], end))
+        settled = _join(step, found, starts[wrong], arrived[wrong - 1], end)
+        reached = settled if settled >= end else reached
     at = np.flatnonzero(found >= 0)
     return at, found.take(at), reached
 
@@ -57,7 +58,7 @@ def _run_lanes(step: Step, starts: Positions, limits: Positions, found: Found) -
 def _join(
     step: Step, found: Found, starts: Positions, entries: Positions, end: int
 ) -> int:
-    """Put right the lanes that began at `starts` though the code goes on at `entries`; give where they end."""
+    """Put right the lanes that began at `starts` though the code goes on at `entries`; give where the last one is settled."""
     paths: list[list[tuple[int, int]]] = [[] for _ in starts]
     joined = np.full(len(starts), end)
     lanes = np.arange(len(starts))
@@ -74,10 +75,10 @@ def _join(
         for lane, position, form in zip(lanes.tolist(), at.tolist(), what.tolist(), strict=True):
             paths[lane].append((position, form))
         at = at + lengths
-    settled = 0
+    settled = -1
     for start, path, meets in zip(starts.tolist(), paths, joined.tolist(), strict=True):
-        if start < settled:
-            continue  # a path that began earlier runs past this start, or meets the lane behind it
+        if start <= settled:
+            continue  # a path that began earlier arrives at this start, or runs past it
         settled = meets
         found[start:meets] = -1
         for position, form in path:

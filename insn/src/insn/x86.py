@@ -15,7 +15,14 @@ from insn.x86_relocate import near_jump, relocate
 
 
 def _arch(
-    name: str, bits: int, registers: tuple[str, ...], *, ip: str, sp: str, flags: str, red_zone: int = 0
+    name: str,
+    bits: int,
+    registers: tuple[str, ...],
+    *,
+    ip: str,
+    sp: str,
+    flags: str,
+    red_zone: int = 0,
 ) -> Arch:
     def decode(code: bytes, address: int) -> Instruction:
         return _decode(code, address, arch)
@@ -52,14 +59,23 @@ def _jump(bits: int, at: int, to: int) -> bytes:
     """Write the jump from `at` to `to`; OutOfReach beyond ±2 GiB in 64-bit code."""
     code = near_jump(bits, at, to)
     if code is None:
-        raise OutOfReach(f"a jump cannot reach {to:#x}", address=at, hint="choose a place within 2 GiB")
+        raise OutOfReach(
+            f"a jump cannot reach {to:#x}", address=at, hint="choose a place within 2 GiB"
+        )
     return code
 
 
 _SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "fs_base", "gs_base")
 
 X86_64 = _arch(
-    "x86_64", 64, (*NAMES_64, "rip", "rflags", *_SEGMENTS), ip="rip", sp="rsp", flags="rflags", red_zone=128
-)  # fmt: skip
-X86_32 = _arch("x86_32", 32, (*NAMES_32, "eip", "eflags", *_SEGMENTS), ip="eip", sp="esp", flags="eflags")
-X86_16 = _arch("x86_16", 16, (*NAMES_32, "eip", "eflags", *_SEGMENTS), ip="eip", sp="esp", flags="eflags")
+    "x86_64",
+    64,
+    (*NAMES_64, "rip", "rflags", *_SEGMENTS),
+    ip="rip",
+    sp="rsp",
+    flags="rflags",
+    red_zone=128,
+)
+_REGISTERS_32 = (*NAMES_32, "eip", "eflags", *_SEGMENTS)
+X86_32 = _arch("x86_32", 32, _REGISTERS_32, ip="eip", sp="esp", flags="eflags")
+X86_16 = _arch("x86_16", 16, _REGISTERS_32, ip="eip", sp="esp", flags="eflags")

@@ -14,6 +14,7 @@ MAX_LENGTH = 15
 
 # What a byte is when it stands before the opcode.
 _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, _REPNE, _REP, _SEGMENT, _REX = 1, 2, 3, 4, 5, 6, 16
+_REPEATS = (_REPNE, _REP)
 
 
 def _prefix_kinds(mode: int) -> bytes:
@@ -46,16 +47,22 @@ _FIXED_IMMEDIATES = {
     Immediate.BRANCH_BYTE: 1,
     Immediate.DWORD: 4,
 }
+
+
+def _immediate_size(kind: Immediate, size: int) -> int:
+    by_size = {
+        Immediate.Z: min(size, 4),
+        Immediate.BRANCH_Z: min(size, 4),
+        Immediate.V: size,
+        Immediate.FAR: min(size, 4) + 2,
+    }
+    return by_size.get(kind, _FIXED_IMMEDIATES.get(kind, 0))
+
+
 # Bytes of the immediate by [kind][operand size]; OFFSET goes by the address size instead.
 _IMMEDIATE_SIZES = tuple(
-    tuple(
-        {Immediate.Z: min(size, 4), Immediate.BRANCH_Z: min(size, 4), Immediate.V: size, Immediate.FAR: min(size, 4) + 2}.get(
-            kind, _FIXED_IMMEDIATES.get(kind, 0)
-        )
-        for size in range(9)
-    )
-    for kind in Immediate
-)  # fmt: skip
+    tuple(_immediate_size(kind, size) for size in range(9)) for kind in Immediate
+)
 
 _VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
 _XOP_SPACES = {8: Space.XOP8, 9: Space.XOP9, 10: Space.XOPA}
@@ -63,7 +70,14 @@ _EVEX_SPACES = {
     1: Space.EVEX1, 2: Space.EVEX2, 3: Space.EVEX3, 4: Space.EVEX4, 5: Space.EVEX5, 6: Space.EVEX6,
 }  # fmt: skip
 _BRANCHES = frozenset(
-    {Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL, Flow.INDIRECT_JUMP, Flow.INDIRECT_CALL, Flow.RETURN}
+    {
+        Flow.JUMP,
+        Flow.CONDITIONAL_JUMP,
+        Flow.CALL,
+        Flow.INDIRECT_JUMP,
+        Flow.INDIRECT_CALL,
+        Flow.RETURN,
+    }
 )
 # A branch cuts its target to the operand size.
 _TARGET_MASKS = {2: 0xFFFF, 4: 0xFFFFFFFF, 8: (1 << 64) - 1}
@@ -94,7 +108,8 @@ def _undecodable(code: bytes, address: int, why: str) -> Undecodable:
 
 
 def decode(code: bytes, address: int, arch: Arch) -> Instruction:
-    """Decode the instruction that `code` begins with; Truncated or Undecodable when there is none."""
+    """Decode the instruction that `code` begins with; Truncated or Undecodable when there is
+    none."""
     mode = arch.bits
     window = bytes(code[:MAX_LENGTH])
     try:
@@ -131,7 +146,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
         rex = 0  # counts only directly before the opcode
         if kind == _OPERAND_SIZE:
             opsize = True
-        elif kind == _REP or kind == _REPNE:
+        elif kind in _REPEATS:
             repeat = byte
         elif kind == _ADDRESS_SIZE:
             adsize = True
@@ -409,7 +424,9 @@ def _check_evex(detail: Detail, *, memory: bool, broadcast: bool) -> None:
         raise _Invalid("no mask can be used here")
     if properties & Property.MASKREQ and not detail.mask:
         raise _Invalid("a mask must be named")
-    if detail.zeroing and not (properties & Property.Z and detail.mask and not _writes_memory(detail)):
+    if detail.zeroing and not (
+        properties & Property.Z and detail.mask and not _writes_memory(detail)
+    ):
         raise _Invalid("elements cannot be zeroed here")
     if broadcast and not properties & (Property.BC if memory else Property.ER | Property.SAE):
         raise _Invalid("no broadcast or rounding here")
@@ -470,7 +487,9 @@ def _place(form: _Form, code: bytes, address: int, arch: Arch) -> Instruction:
     target = pc_relative = None
     length = detail.length
     if form.branch:
-        where = (address + length + detail.immediate) & _TARGET_MASKS[8 if detail.mode == 64 else detail.operand_size]
+        where = (address + length + detail.immediate) & _TARGET_MASKS[
+            8 if detail.mode == 64 else detail.operand_size
+        ]
         pc_relative = PcRelative(
             detail.immediate_offset, detail.immediate_size, PcRelativeKind.BRANCH, where
         )

@@ -27,12 +27,14 @@ class Encoding(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """The parts of one x86 instruction. Offsets and sizes are bytes; an offset of a part that is absent is -1.
+    """The parts of one x86 instruction. Offsets and sizes are bytes; an offset of a part that is
+    absent is -1.
 
-    `operand_size` and `address_size` are 2, 4 or 8. `extension` holds the bits W R X B (8 4 2 1) of whatever prefix
-    carries them, `encoding_offset` is where that prefix begins. `base` and `index` are register numbers, -1 when
-    absent. `segment` is the overriding segment register, "" when there is none (or none that counts).
-    `unsettled` tells that CPU makers disagree about these bytes, `apx` that only a CPU with APX runs them.
+    `operand_size` and `address_size` are 2, 4 or 8. `extension` holds the bits W R X B (8 4 2 1)
+    of whatever prefix carries them, `encoding_offset` is where that prefix begins. `base` and
+    `index` are register numbers, -1 when absent. `segment` is the overriding segment register, ""
+    when there is none (or none that counts). `unsettled` tells that CPU makers disagree about
+    these bytes, `apx` that only a CPU with APX runs them.
     """
 
     row: Row
@@ -71,7 +73,11 @@ class Detail:
     @property
     def has_memory(self) -> bool:
         """Whether ModRM names memory (or an address, as in lea and long no-operations)."""
-        return self.modrm_offset >= 0 and self.modrm < 0xC0 and not self.row.properties & Property.MODREG
+        return (
+            self.modrm_offset >= 0
+            and self.modrm < 0xC0
+            and not self.row.properties & Property.MODREG
+        )
 
     @property
     def reg(self) -> int:
@@ -96,13 +102,17 @@ class Detail:
             return True
         return any(
             operand.access is not Access.NONE
-            and (operand.letter in "XYO" or (operand.letter in ("E", "M", "W", "Q", "kE") and self.has_memory))
+            and (
+                operand.letter in "XYO"
+                or (operand.letter in ("E", "M", "W", "Q", "kE") and self.has_memory)
+            )
             for operand in row.operands
         )
 
     @property
     def may_fault(self) -> bool:
-        """Whether a fault is possible: by memory, stack, division, x87 or vector arithmetic, or a refusal."""
+        """Whether a fault is possible: by memory, stack, division, x87 or vector arithmetic, or a
+        refusal."""
         row = self.row
         return (
             bool(row.properties & _FAULTING)

@@ -1,7 +1,8 @@
 """Which registers and flags an x86 instruction reads and writes, from its row and its fields.
 
-Registers are named at full width. A write that leaves part of the register as it was (8 and 16 bits; legacy vector
-instructions, which keep the upper lanes) or that may not happen counts as read, too: what was there may survive.
+Registers are named at full width. A write that leaves part of the register as it was (8 and 16
+bits; legacy vector instructions, which keep the upper lanes) or that may not happen counts as
+read, too: what was there may survive.
 """
 
 from insn.x86_detail import Detail, Encoding
@@ -68,7 +69,8 @@ def _number(detail: Detail, field: str) -> int:
 
 
 def general_name(detail: Detail, number: int, size: int) -> str:
-    """Name the full-width general register that holds the operand; ah, ch, dh, bh are parts of rax … rbx."""
+    """Name the full-width general register that holds the operand; ah, ch, dh, bh are parts of
+    rax … rbx."""
     has_rex = detail.encoding is not Encoding.LEGACY or detail.encoding_offset >= 0
     if size == 1 and 4 <= number < 8 and not has_rex:
         number -= 4
@@ -119,10 +121,16 @@ class _Effects:
             self.named(operand)
             return
         if letter in "XY":
-            self.register(detail.register_names[6 if letter == "X" else 7], Access.READ_WRITE, partial=False)
+            self.register(
+                detail.register_names[6 if letter == "X" else 7], Access.READ_WRITE, partial=False
+            )
             return
         source = _SOURCES.get(letter)
-        if source is None or operand.access is Access.NONE or (letter in _MEMORY_LETTERS and detail.has_memory):
+        if (
+            source is None
+            or operand.access is Access.NONE
+            or (letter in _MEMORY_LETTERS and detail.has_memory)
+        ):
             return
         kind, field = source
         number = _number(detail, field)
@@ -130,7 +138,9 @@ class _Effects:
             size = _size(detail, operand.size)
             if operand.size in ("s", "p"):
                 return
-            self.register(general_name(detail, number, size), operand.access, partial=size < self.full)
+            self.register(
+                general_name(detail, number, size), operand.access, partial=size < self.full
+            )
         elif kind == "segment":
             self.register(_SEGMENTS[number & 7], operand.access, partial=False)
         elif kind == "mm":
@@ -149,7 +159,9 @@ class _Effects:
                 self.register(f"zmm{number}", operand.access, partial=False)
             return
         name, size = _named(self.detail, operand.size)
-        partial = size < self.full or (name.startswith("zmm") and self.detail.encoding is Encoding.LEGACY)
+        partial = size < self.full or (
+            name.startswith("zmm") and self.detail.encoding is Encoding.LEGACY
+        )
         self.register(name, operand.access, partial=partial)
 
 

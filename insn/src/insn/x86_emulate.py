@@ -1,7 +1,10 @@
-"""Does the work of x86 branches, stack instructions, moves and no-operations on registers and memory.
+# ruff: noqa: ARG001, ARG005 - every emulator and builder has the same parameters, whatever it uses
+"""Does the work of x86 branches, stack instructions, moves and no-operations on registers and
+memory.
 
-Everything is decided when the function is made: what is left for the moment of a hit is reading, writing and at most
-one test. Memory is accessed before any register changes, so a failing access changes nothing.
+Everything is decided when the function is made: what is left for the moment of a hit is reading,
+writing and at most one test. Memory is accessed before any register changes, so a failing access
+changes nothing.
 """
 
 from collections.abc import Callable
@@ -25,7 +28,8 @@ Address = Callable[[Registers], int]
 Writer = Callable[[Registers, int], None]
 Builder = Callable[[Instruction, Detail], Emulator]
 
-# By the low four bits of the opcode without the lowest, which negates: the flags of which one must be set.
+# By the low four bits of the opcode without the lowest, which negates: the flags of which one
+# must be set.
 _ANY_OF = (_OF, _CF, _ZF, _CF | _ZF, _SF, _PF)
 
 
@@ -40,7 +44,8 @@ def _reader(detail: Detail, number: int, size: int) -> Address:
 
 
 def _writer(detail: Detail, number: int, size: int) -> Writer:
-    """Make what writes a general register as the CPU does: 32 bits clear the rest, 16 bits keep it."""
+    """Make what writes a general register as the CPU does: 32 bits clear the rest, 16 bits keep
+    it."""
     name = general_name(detail, number, size)
     mask = _MASKS[size]
 
@@ -247,7 +252,9 @@ def _push_register(instruction: Instruction, detail: Detail) -> Emulator:
     return push
 
 
-def _push_value(instruction: Instruction, detail: Detail, value: Callable[[Registers, Memory], int]) -> Emulator:
+def _push_value(
+    instruction: Instruction, detail: Detail, value: Callable[[Registers, Memory], int]
+) -> Emulator:
     ip, sp, _ = _names(detail)
     end = instruction.end & instruction.arch.address_mask
     width = detail.operand_size
@@ -318,7 +325,9 @@ def _pop(instruction: Instruction, detail: Detail) -> Emulator:
             registers[ip] = end
 
         return to_memory
-    number = detail.rm if detail.modrm_offset >= 0 else (detail.opcode & 7) | (detail.extension & 1) << 3
+    number = (
+        detail.rm if detail.modrm_offset >= 0 else (detail.opcode & 7) | (detail.extension & 1) << 3
+    )
     write = _writer(detail, number, width)
 
     def pop(registers: Registers, memory: Memory) -> None:
@@ -363,11 +372,14 @@ def _load_address(instruction: Instruction, detail: Detail) -> Emulator:
 
 
 def _move(instruction: Instruction, detail: Detail) -> Emulator:
-    """Make a move into a general register from another or from an immediate, at 16, 32 or 64 bits."""
+    """Make a move into a general register from another or from an immediate, at 16, 32 or 64
+    bits."""
     ip = _names(detail)[0]
     end = instruction.end & instruction.arch.address_mask
     size = detail.operand_size
-    number = detail.rm if detail.modrm_offset >= 0 else (detail.opcode & 7) | (detail.extension & 1) << 3
+    number = (
+        detail.rm if detail.modrm_offset >= 0 else (detail.opcode & 7) | (detail.extension & 1) << 3
+    )
     if detail.immediate_size:
         write = _writer(detail, number, size)
         immediate = detail.immediate & _MASKS[size]
@@ -407,7 +419,8 @@ def _always(detail: Detail) -> bool:
 
 
 def _flat_stack(detail: Detail) -> bool:
-    # In 16-bit code the width of the stack pointer is a property of the stack segment, which is not known here.
+    # In 16-bit code the width of the stack pointer is a property of the stack segment, which is
+    # not known here.
     return detail.mode != 16
 
 
@@ -435,7 +448,8 @@ def _wide_displacement(detail: Detail) -> bool:
 
 
 def _general_operand(detail: Detail) -> bool:
-    """Only stack instructions on general registers, memory or immediates (not on segment registers)."""
+    """Only stack instructions on general registers, memory or immediates (not on segment
+    registers)."""
     return _simple_flow(detail) and all(o.letter in "ZEI" for o in detail.row.operands)
 
 
@@ -481,7 +495,8 @@ def is_emulated(detail: Detail) -> bool:
 
 
 def only_moves_ip(instruction: Instruction) -> bool:
-    """Tell whether all that the instruction changes is the program counter (and it can be emulated)."""
+    """Tell whether all that the instruction changes is the program counter (and it can be
+    emulated)."""
     detail = instruction.detail
     assert isinstance(detail, Detail)
     return _find(detail) in (_to_end, _jump, _conditional, _jump_if_zero)

@@ -1,4 +1,5 @@
-"""Judges x86 instructions: which methods may not be used, by the refusal class of the row and by its flow."""
+"""Judges x86 instructions: which methods may not be used, by the refusal class of the row and by
+its flow."""
 
 from types import MappingProxyType
 
@@ -62,7 +63,8 @@ def judge(instruction: Instruction) -> Verdict:
     if detail.apx:
         refusal = "apx"
     flow = detail.row.flow
-    # A 16-bit operand size cuts the program counter of 32-bit code to 16 bits: a copy cannot be repaired.
+    # A 16-bit operand size cuts the program counter of 32-bit code to 16 bits: a copy cannot be
+    # repaired.
     short_ip = flow in _BY_IP_16 and detail.mode == 32 and detail.operand_size == 2
     key = (refusal, flow, is_emulated(detail), short_ip)
     refusals = _known.get(key)

@@ -472,9 +472,6 @@ f5.np.l0 bzhi =Gy Ey By >oszapc
 f5.f3.l0 pext =Gy By Ey
 f5.f2.l0 pdep =Gy By Ey
 f6.f2.l0 mulx =Gy =By Ey $dxy
-f6.f2.m.l0 mulx =Gy =By Ey
-f6.f2.r.w0.l0 mulx =Gd =Bd Ed $dxd
-f6.f2.r.w1.l0.o64 mulx =Gq =Bq Eq $dxq
 f7.np.l0 bextr =Gy Ey By >oszapc
 f7.66.l0 shlx =Gy Ey By
 f7.f3.l0 sarx =Gy Ey By

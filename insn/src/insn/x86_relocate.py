@@ -1,6 +1,6 @@
 """Makes x86 code that does at another address what instructions do where they are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from insn.errors import NotRelocatable, OutOfReach
 from insn.model import Fixups, Flow, Instruction, Method, Relocated
@@ -47,7 +47,8 @@ def _require(instruction: Instruction, method: Method) -> None:
 
 
 def near_jump(bits: int, at: int, to: int) -> bytes | None:
-    """Encode the jump from `at` to `to` with a relative displacement; None when it does not reach."""
+    """Encode the jump from `at` to `to` with a relative displacement; None when it does not
+    reach."""
     if bits == 16:
         return b"\xe9" + ((to - at - 3) & 0xFFFF).to_bytes(2, "little")
     distance = to - at - 5
@@ -62,7 +63,8 @@ def _any_jump(bits: int, at: int, to: int) -> bytes:
 
 
 def _displaced(instruction: Instruction, detail: Detail, at: int) -> bytes | None:
-    """Copy an instruction with its RIP-relative displacement made right for `at`; None when it does not reach."""
+    """Copy an instruction with its RIP-relative displacement made right for `at`; None when it
+    does not reach."""
     assert instruction.pc_relative is not None
     displacement = instruction.pc_relative.target - (at + detail.length)
     if detail.address_size == 4:
@@ -88,7 +90,8 @@ def _with_scratch(instruction: Instruction, detail: Detail) -> tuple[bytes, str]
     code = bytearray(instruction.code)
     code[detail.modrm_offset] = 0x80 | (detail.modrm & 0x38) | _SCRATCH[scratch]
     at = detail.encoding_offset
-    # The bits that would extend the base register did not count before: they must say "not extended" now.
+    # The bits that would extend the base register did not count before: they must say "not
+    # extended" now.
     if detail.encoding is Encoding.LEGACY:
         if at >= 0:
             code[at] &= ~1
@@ -139,7 +142,9 @@ def _require_canonical(instruction: Instruction, to: int) -> None:
 class _Run:
     """Builds the copy of several instructions that runs freely."""
 
-    def __init__(self, run: Sequence[Instruction], to: int, back: int, *, expand_calls: bool) -> None:
+    def __init__(
+        self, run: Sequence[Instruction], to: int, back: int, *, expand_calls: bool
+    ) -> None:
         self.run = run
         self.to = to
         self.back = back
@@ -148,11 +153,13 @@ class _Run:
         self.code = bytearray()
         self.boundaries: list[tuple[int, int]] = []
         self.starts: dict[int, int] = {}
-        # (offset of the displacement, its size, original address): jumps to instructions of the run itself
+        # (offset of the displacement, its size, original address): jumps to instructions of the
+        # run itself
         self.inner: list[tuple[int, int, int]] = []
         # (offset of the displacement, constant): what is read from behind the code
         self.constants: list[tuple[int, bytes]] = []
-        # A jump to the first instruction is a new visit to what replaced it: it must leave the copy.
+        # A jump to the first instruction is a new visit to what replaced it: it must leave the
+        # copy.
         self.inside = {instruction.address for instruction in run[1:]}
 
     def here(self) -> int:
@@ -238,7 +245,8 @@ class _Run:
         self.code[skip + 1] = len(self.code) - skip - 2
 
     def call(self, instruction: Instruction) -> None:
-        """Push the original return address in one instruction, then jump: the state in between is the callee's."""
+        """Push the original return address in one instruction, then jump: the state in between is
+        the callee's."""
         if instruction is not self.run[-1]:
             raise NotRelocatable(
                 "a call must come last: it returns to the original behind it, not into the copy",
@@ -251,7 +259,9 @@ class _Run:
             self.constants.append((len(self.code) - 4, instruction.end.to_bytes(8, "little")))
         else:
             size = self.bits // 8
-            self.code += b"\x68" + (instruction.end & instruction.arch.address_mask).to_bytes(size, "little")
+            self.code += b"\x68" + (instruction.end & instruction.arch.address_mask).to_bytes(
+                size, "little"
+            )
         self.boundary(instruction.target)
         self.jump(instruction.target)
 

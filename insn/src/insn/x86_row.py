@@ -1,27 +1,30 @@
 """One row of the x86 tables: what it holds, and the notation it is written in.
 
-A line of a table reads `WHERE NAME OPERAND… EFFECT… PROPERTY…`. WHERE is dot-separated: the opcode byte (`88`), a
-range of them (`70-7f`) or eight with a register in the low bits (`50+r`), then any conditions: the mandatory prefix
-(`np` `66` `f3` `f2`), the reg field of ModRM (`/2`, `/0-3`), memory or register (`m`, `r`), the rm field (`rm1`,
-`rm4-7`), W (`w0`, `w1`), vector length (`l0`, `l02`), 64-bit mode only or never (`o64`, `i64`), the
-value of the immediate (`imm80`). No condition on something means that it may be anything; for VEX and XOP the vector
+A line of a table reads `WHERE NAME OPERAND… EFFECT… PROPERTY…`. WHERE is dot-separated: the
+opcode byte (`88`), a range of them (`70-7f`) or eight with a register in the low bits (`50+r`),
+then any conditions: the mandatory prefix (`np` `66` `f3` `f2`), the reg field of ModRM (`/2`,
+`/0-3`), memory or register (`m`, `r`), the rm field (`rm1`, `rm4-7`), W (`w0`, `w1`), vector
+length (`l0`, `l02`), 64-bit mode only or never (`o64`, `i64`), the value of the immediate
+(`imm80`). No condition on something means that it may be anything; for VEX and XOP the vector
 length is then 0 or 1, for EVEX 0, 1 or 2.
 
 NAME may have alternatives for operand size 16|32|64 (two: 16 and all above).
 
-OPERAND is an access, a letter and a size. Access: none = read, `=` written, `+` read and written, `?` read and
-perhaps written, `@` named but not accessed. Letters, those of Intel's opcode maps where it has one:
+OPERAND is an access, a letter and a size. Access: none = read, `=` written, `+` read and written,
+`?` read and perhaps written, `@` named but not accessed. Letters, those of Intel's opcode maps
+where it has one:
 
-    E  register or memory by rm        G  register by reg          R  register by rm         B  register by vvvv
-    Z  register by the opcode          S  segment by reg           C D  control, debug        M  memory
-    V  vector by reg                   W  vector or memory by rm   U  vector by rm           H  vector by vvvv
-    L  vector by an immediate          P  MMX by reg               Q  MMX or memory by rm    N  MMX by rm
-    kG kE kH  mask register            tG tE tH  tile register     X  memory at rsi          Y  memory at rdi
-    I  immediate                       J  branch displacement      A  far address            O  absolute address
-    $  the register or flag set named (`$axv`: al, ax, eax or rax)
+    E  register or memory by rm        G  register by reg          R  register by rm         B
+    register by vvvv Z  register by the opcode          S  segment by reg           C D  control,
+    debug        M  memory V  vector by reg                   W  vector or memory by rm   U
+    vector by rm           H  vector by vvvv L  vector by an immediate          P  MMX by reg
+    Q  MMX or memory by rm    N  MMX by rm kG kE kH  mask register            tG tE tH  tile
+    register     X  memory at rsi          Y  memory at rdi I  immediate                       J
+    branch displacement      A  far address            O  absolute address $  the register or flag
+    set named (`$axv`: al, ax, eax or rax)
 
-Sizes: b w d q fixed; v 16/32/64 by operand size; z 16/32 (an immediate: at most 32); y 32/64 by W; a address size;
-p far pointer; s x other; bs a byte that is sign-extended; n 32/64 by mode.
+Sizes: b w d q fixed; v 16/32/64 by operand size; z 16/32 (an immediate: at most 32); y 32/64 by
+W; a address size; p far pointer; s x other; bs a byte that is sign-extended; n 32/64 by mode.
 
 EFFECT: `>cz` flags written, `~cz` perhaps written, `<cz` read (o s z a p c d i t, n: NT, k: AC).
 PROPERTY: `!code` names the refusal class (see `x86_judge`), the rest are members of `Property`.
@@ -142,10 +145,12 @@ class Immediate(enum.IntEnum):
 
 
 class Row(NamedTuple):
-    """One row: everything the decoder, the judge, the relocator and the emulator know about an instruction.
+    """One row: everything the decoder, the judge, the relocator and the emulator know about an
+    instruction.
 
-    `forbidden` has a bit for every condition that does not fit (positions: `PREFIX` … `MODE`). `by_immediate` is the
-    value the immediate must have, or -1. `refusal` names a class of `x86_judge`, "" for none.
+    `forbidden` has a bit for every condition that does not fit (positions: `PREFIX` … `MODE`).
+    `by_immediate` is the value the immediate must have, or -1. `refusal` names a class of
+    `x86_judge`, "" for none.
     """
 
     number: int
@@ -225,9 +230,17 @@ def _lengths(space: Space) -> int:
 
 
 def _conditions(words: list[str], space: Space) -> tuple[int, int]:
-    """Turn the conditions of a line into the bits that are forbidden and the immediate it must have."""
+    """Turn the conditions of a line into the bits that are forbidden and the immediate it must
+    have."""
     # (position of the field, its width): allowed values, all others forbidden
-    allowed = {MOD: 3 << MOD, REG: 255 << REG, RM: 255 << RM, W: 3 << W, PREFIX: 15, MODE: 3 << MODE}
+    allowed = {
+        MOD: 3 << MOD,
+        REG: 255 << REG,
+        RM: 255 << RM,
+        W: 3 << W,
+        PREFIX: 15,
+        MODE: 3 << MODE,
+    }
     allowed[LENGTH] = _lengths(space)
     prefixes = 0
     immediate = -1

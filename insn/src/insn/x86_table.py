@@ -1,9 +1,10 @@
 """The x86 rows, indexed by opcode map and opcode.
 
-One table serves single decoding (`candidates`), and, as flat arrays of small integers, decoders that work on many
-instructions at once: `START[space * 256 + opcode]` and `COUNT[…]` give the row numbers that can stand there in
-`ORDER`, in the order in which they are to be tried; a row fits when `FORBIDDEN[row] & conditions` is 0, where
-`conditions` has one bit set for each field named in `x86_row` (prefix, mod, reg, rm, W, length, mode).
+One table serves single decoding (`candidates`), and, as flat arrays of small integers, decoders
+that work on many instructions at once: `START[space * 256 + opcode]` and `COUNT[…]` give the row
+numbers that can stand there in `ORDER`, in the order in which they are to be tried; a row fits
+when `FORBIDDEN[row] & conditions` is 0, where `conditions` has one bit set for each field named
+in `x86_row` (prefix, mod, reg, rm, W, length, mode).
 """
 
 from array import array
