@@ -178,10 +178,16 @@ class Files:
     def __init__(self, limit: int = 256) -> None:
         self._limit = limit
         self._kept: OrderedDict[object, Functions] = OrderedDict()
+        self._named: dict[str, Functions] = {}
 
-    def keep(self, key: object, origin: str | bytes) -> Functions:
+    def named(self, path: str) -> Functions | None:
+        """Return the file that was last kept under a path."""
+        return self._named.get(path)
+
+    def keep(self, key: object, origin: str | bytes, path: str) -> Functions:
         """Return the file with this key, opened from its path or bytes when it is not known yet.
 
+        `path` is what the process that mapped it calls it.
         Errors of insn's `open_image` and of the operating system pass through.
         """
         found = self._kept.get(key)
@@ -190,4 +196,5 @@ class Files:
             if len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
+        self._named[path] = found
         return found

@@ -123,12 +123,12 @@ class Instances:
         path = self.space.open_path(item)
         status = os.stat(path)
         key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-        return self._files.keep(key, path)
+        return self._files.keep(key, path, item.path)
 
     def _virtual(self, item: MappedObject) -> Functions:
         mapping = item.mappings[0]
         code = self.space.read(mapping.start, mapping.end - mapping.start)
-        return self._files.keep(code, code)
+        return self._files.keep(code, code, item.path)
 
 
 def _biases(image: Image, mapping: Mapping) -> Iterator[int]:

@@ -104,6 +104,19 @@ class Resolver:
         self.forget(pid)
         return self._instances(pid)[0].space.objects
 
+    def code_at(self, location: Location, size: int) -> bytes:
+        """Return what the file has at a location: at most `size` bytes, none without a file.
+
+        Breakpoints in a process don't show here. The location must come from this resolver.
+        """
+        functions = self._files.named(location.path)
+        if functions is None or location.elf_address is None:
+            return b""
+        try:
+            return functions.image.read(location.elf_address, size)
+        except InsnError:
+            return b""
+
     def in_file(self, spec: str, path: str | None = None) -> Resolution:
         """Resolve a spec whose object is the path of a file, without any process.
 
@@ -126,7 +139,7 @@ class Resolver:
         try:
             status = os.stat(path)
             key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-            functions = self._files.keep(key, path)
+            functions = self._files.keep(key, path, path)
         except OSError as error:
             raise NoSuchObject(
                 f"{path} can't be opened: {error.strerror}",

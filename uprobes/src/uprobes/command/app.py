@@ -1,0 +1,218 @@
+"""The commands, their options and their help."""
+
+from typing import Annotated, Any
+
+import typer
+
+from insn import Method
+from uprobes.command.options import DEFAULT_TOP, Options
+
+UsageError: Any = typer.BadParameter.__bases__[0]
+"""What the option parser raises, wherever typer keeps that parser."""
+
+app = typer.Typer(
+    name="uprobes",
+    help="Probe live, unmodified processes: count, trace and time their functions.",
+    epilog="Targets: -p PID for a running process, or -- CMD ARGUMENT… for a new one. "
+    "Specs: OBJECT:FUNCTION[+OFFSET], OBJECT:GLOB, OBJECT:/REGEX/, va:0x…, elf:OBJECT:0x…, "
+    "off:OBJECT:0x…; FUNCTION alone means the main program's.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Specs = Annotated[
+    list[str] | None, typer.Argument(metavar="SPEC…", help="what to probe", show_default=False)
+]
+Pid = Annotated[int | None, typer.Option("-p", "--pid", metavar="PID", help="probe this process")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+Duration = Annotated[
+    float | None, typer.Option("-d", "--duration", metavar="SECONDS", help="detach after so long")
+]
+Output = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="FILE", help="write the report to FILE")
+]
+Follow = Annotated[bool, typer.Option("-f", "--follow-forks", help="probe its children too")]
+How = Annotated[
+    Method | None, typer.Option("--method", help="execute probed instructions only this way")
+]
+Hits = Annotated[int | None, typer.Option("-n", "--hits", metavar="N", help="stop after N hits")]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", metavar="EXPR", help="only hits for which this holds: 'arg0 > 4096'"),
+]
+Top = Annotated[int, typer.Option("--top", metavar="N", help="lines of the table, 0 for all")]
+
+
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(lines)
+
+
+@app.command(
+    epilog=_examples(
+        "uprobes count 'libc:*alloc*' -- gzip -k file",
+        "uprobes count 'libc:str*' -p 1234 -d 5 --json",
+        "uprobes count -- sort numbers      (every function of the program and of libc)",
+    )
+)
+def count(
+    context: typer.Context,
+    specs: Specs = None,
+    pid: Pid = None,
+    as_json: Json = False,
+    duration: Duration = None,
+    output: Output = None,
+    follow_forks: Follow = False,
+    method: How = None,
+    hits: Hits = None,
+    where: Where = None,
+    top: Top = DEFAULT_TOP,
+) -> int:
+    """Count the hits of each probe."""
+    from uprobes.command.count import count as run
+
+    return run(
+        Options(
+            specs or [],
+            pid,
+            context.obj,
+            as_json,
+            duration,
+            output,
+            follow_forks,
+            method,
+            hits,
+            where,
+            top,
+        )
+    )
+
+
+@app.command(
+    epilog=_examples(
+        "uprobes trace libc:open --show arg0:str,arg1 -- cat /etc/hostname",
+        "uprobes trace libc:malloc --where 'arg0 > 4096' --returns -n 20 -p 1234",
+    )
+)
+def trace(
+    context: typer.Context,
+    specs: Specs = None,
+    pid: Pid = None,
+    show: Annotated[
+        str,
+        typer.Option("--show", metavar="FIELDS", help="values per hit: arg0,arg1:str,arg2:int,rdi"),
+    ] = "arg0,arg1,arg2",
+    returns: Annotated[
+        bool, typer.Option("-r", "--returns", help="show returns too: value and time")
+    ] = False,
+    as_json: Json = False,
+    duration: Duration = None,
+    output: Output = None,
+    follow_forks: Follow = False,
+    method: How = None,
+    hits: Hits = None,
+    where: Where = None,
+    top: Top = DEFAULT_TOP,
+) -> int:
+    """Print a line for each hit."""
+    from uprobes.command.trace import trace as run
+
+    options = Options(
+        specs or [], pid, context.obj, as_json, duration, output, follow_forks, method, hits,
+        where, top,
+    )  # fmt: skip
+    return run(options, show, returns=returns)
+
+
+@app.command(
+    epilog=_examples(
+        "uprobes latency libc:read -p 1234 -d 5",
+        "uprobes latency 'libcrypto:EVP_*' -- openssl dgst file",
+    )
+)
+def latency(
+    context: typer.Context,
+    specs: Specs = None,
+    pid: Pid = None,
+    as_json: Json = False,
+    duration: Duration = None,
+    output: Output = None,
+    follow_forks: Follow = False,
+    method: How = None,
+    hits: Hits = None,
+    where: Where = None,
+    top: Top = DEFAULT_TOP,
+) -> int:
+    """Time each function from entry to return, as a histogram."""
+    from uprobes.command.latency import latency as run
+
+    return run(
+        Options(
+            specs or [],
+            pid,
+            context.obj,
+            as_json,
+            duration,
+            output,
+            follow_forks,
+            method,
+            hits,
+            where,
+            top,
+        )
+    )
+
+
+@app.command(
+    epilog=_examples(
+        "uprobes check libc:malloc -p 1234",
+        "uprobes check /usr/bin/gzip:main+4 /usr/bin/sort:*",
+    )
+)
+def check(
+    context: typer.Context,
+    specs: Specs = None,
+    pid: Pid = None,
+    as_json: Json = False,
+    output: Output = None,
+    top: Top = DEFAULT_TOP,
+) -> int:
+    """Say whether and how places can be probed, touching nothing."""
+    from uprobes.command.check import check as run
+
+    return run(Options(specs or [], pid, context.obj, as_json, None, output, top=top))
+
+
+@app.command(
+    "list",
+    epilog=_examples(
+        "uprobes list -p 1234                (the objects)",
+        "uprobes list 'libc:pthread_*' -p 1234",
+        "uprobes list '/usr/bin/gzip:*'",
+    ),
+)
+def list_(
+    context: typer.Context,
+    specs: Specs = None,
+    pid: Pid = None,
+    as_json: Json = False,
+    output: Output = None,
+) -> int:
+    """List what specs name, with all three addresses."""
+    from uprobes.command.listing import list_places as run
+
+    return run(Options(specs or [], pid, context.obj, as_json, None, output))
+
+
+@app.command(epilog=_examples("uprobes doctor", "uprobes doctor -p 1234"))
+def doctor(
+    context: typer.Context,
+    pid: Pid = None,
+    as_json: Json = False,
+    output: Output = None,
+) -> int:
+    """Say what stands in the way of probing (a process), and what to do about it."""
+    from uprobes.command.doctor import doctor as run
+
+    return run(Options([], pid, context.obj, as_json, None, output))

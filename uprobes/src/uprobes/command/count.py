@@ -1,0 +1,46 @@
+"""`uprobes count`: how often is each place reached?"""
+
+import json
+from collections.abc import Callable
+
+from uprobes.command.document import document
+from uprobes.command.options import Options, report_file
+from uprobes.command.session import Run, run
+from uprobes.hit import Hit
+from uprobes.registration import Registration
+from uprobes.target import Target
+
+EVERYTHING = ["*", "libc:*"]
+"""What is counted when nothing is named: every function of the program and of libc."""
+
+
+def count(options: Options) -> int:
+    """Run it; return the exit code."""
+    options.check()
+    with report_file(options) as file:
+
+        def report(result: Run) -> None:
+            if options.json:
+                print(json.dumps(document(result)), file=file, flush=True)
+            else:
+                from uprobes.command.tables import show_counts
+
+                show_counts(result, file)
+
+        def put(target: Target, stop: Callable[[], None]) -> list[Registration]:
+            left = options.most_hits or 0
+
+            def take(_hit: Hit) -> None:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    stop()
+
+            handler = take if options.most_hits else None
+            return [
+                target.register(
+                    options.specs or EVERYTHING, handler, where=options.where, method=options.method
+                )
+            ]
+
+        return run(options, put, report=report).exit_code()

@@ -1,0 +1,73 @@
+"""The JSON documents of DESIGN.md §6: every key present, whatever happened."""
+
+import contextlib
+from collections.abc import Mapping
+
+import insn
+from uprobes.command.histogram import Histogram
+from uprobes.command.session import Run
+from uprobes.errors import ProbeError
+from uprobes.location import Location
+from uprobes.probe import Probe
+
+
+def document(run: Run, latencies: Mapping[Probe, Histogram] | None = None) -> dict[str, object]:
+    """Return the document that `count` and `latency` end with."""
+    status = run.exit_status
+    return {
+        "target": {
+            "pid": run.pid,
+            "command": run.command,
+            "exit_code": status.code if status else None,
+            "signal": status.signal if status else None,
+        },
+        "elapsed_s": round(run.elapsed_s, 6),
+        "hits": run.hits,
+        "misses": run.misses,
+        "lost": run.lost,
+        "probes": [_probe(probe, latencies) for probe in run.probes],
+        "refused": [error.as_record() for error in run.refused],
+    }
+
+
+def _probe(probe: Probe, latencies: Mapping[Probe, Histogram] | None) -> dict[str, object]:
+    location = probe.location
+    method = None
+    text = None
+    reasons: dict[str, str] = {}
+    # What was never hit is decoded only now, when the process may be gone.
+    with contextlib.suppress(ProbeError, insn.InsnError, OSError):
+        text = probe.instruction.text if probe.instruction else None
+        method = probe.method
+        reasons = {str(m): reason.code for m, reason in probe.why_not.items()}
+    histogram = latencies.get(probe, Histogram()) if latencies is not None else None
+    return {
+        "spec": location.spec,
+        "object": location.object or None,
+        "function": function_of(location),
+        "address": location.address,
+        "instruction": text,
+        "method": str(method) if method else None,
+        "why_not": reasons,
+        "hits": probe.hits,
+        "misses": probe.misses,
+        "cost_ns": probe.cost_ns,
+        "latency": histogram.as_record() if histogram is not None else None,
+    }
+
+
+def function_of(location: Location) -> str | None:
+    """Return a location's function, with the offset where it isn't the first instruction."""
+    if location.function is None:
+        return None
+    return location.function + (f"+{location.offset:#x}" if location.offset else "")
+
+
+def label(location: Location) -> str:
+    """Return the shortest name of a location: `libc.so.6:malloc+0x4`."""
+    name = function_of(location)
+    if name is None and location.elf_address is not None:
+        name = f"{location.elf_address:#x}"
+    if name is None:
+        return f"{location.address:#x}"
+    return f"{location.object}:{name}" if location.object else name

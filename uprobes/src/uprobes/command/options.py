@@ -1,0 +1,93 @@
+"""What the commands that probe a target have in common on their command lines."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO
+
+from insn import Method
+from uprobes.errors import ProbeError
+
+DEFAULT_TOP = 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """The target, and how long, how and where to report: checked as a whole by `check`."""
+
+    specs: list[str] = field(default_factory=list)
+    pid: int | None = None
+    command: list[str] | None = None
+    json: bool = False
+    duration: float | None = None
+    output: str | None = None
+    follow_forks: bool = False
+    method: Method | None = None
+    most_hits: int | None = None
+    where: str | None = None
+    top: int = DEFAULT_TOP
+
+    def check(self) -> None:
+        """Refuse combinations that mean nothing; raises ProbeError with the code `usage`."""
+        if (self.pid is None) == (self.command is None):
+            raise usage(
+                "say which process to probe"
+                if self.pid is None
+                else "-p and -- CMD exclude each other",
+                "-p PID for a running one, or -- CMD ARGUMENT… for a new one",
+            )
+        if self.command is not None and not self.command:
+            raise usage(
+                "there is no command after --", "write it with its arguments: -- gzip -k file"
+            )
+        if self.duration is not None and not self.duration > 0:
+            raise usage(f"-d {self.duration:g} is no time", "give a number of seconds above 0")
+        if self.most_hits is not None and self.most_hits < 1:
+            raise usage(f"-n {self.most_hits} is no number of hits", "give a number above 0")
+
+    @property
+    def target(self) -> str:
+        """The target as a person would name it."""
+        if self.command:
+            return shlex.join(self.command)
+        return f"process {self.pid}"
+
+
+def usage(why: str, hint: str) -> ProbeError:
+    """Make the error for a command line that can't be obeyed."""
+    return ProbeError(why, code="usage", hint=hint)
+
+
+def command_of(pid: int) -> list[str]:
+    """Return the command line of a process; empty when it has none or is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            content = file.read()
+    except OSError:
+        return []
+    return [os.fsdecode(part) for part in content.split(b"\0")[:-1]]
+
+
+@contextmanager
+def report_file(options: Options) -> Iterator[IO[str]]:
+    """Open what the report goes to: FILE, or stdout, or stderr where the command keeps stdout."""
+    if options.output is None:
+        yield sys.stderr if options.command is not None else sys.stdout
+        return
+    try:
+        file = open(options.output, "w", encoding="utf-8")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise usage(
+            f"{options.output} can't be written: {error.strerror}", "choose another file for -o"
+        ) from None
+    with file:
+        yield file
+
+
+def width_of(file: IO[str]) -> int:
+    """Return the columns to use: the terminal's, or many where nobody's eyes set a limit."""
+    return shutil.get_terminal_size().columns if file.isatty() else 160

@@ -1,0 +1,164 @@
+"""Reports for people: what was hit, at what cost, and what could not be probed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from uprobes.command.document import label
+from uprobes.command.histogram import Histogram, duration
+from uprobes.command.options import width_of
+from uprobes.command.session import Run
+from uprobes.errors import ProbeError
+from uprobes.probe import Probe
+
+BAR = 40
+"""Columns of the longest bar of a histogram."""
+HISTOGRAMS = 5
+"""Functions whose histogram is drawn; the table has them all."""
+EXAMPLES = 3
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def console(file: IO[str]) -> Console:
+    """Make a console for a report; colours only on a terminal."""
+    return Console(file=file, width=width_of(file), highlight=False, soft_wrap=False)
+
+
+def table_of(*columns: str, right: Iterable[str] = ()) -> Table:
+    """Make a plain table; the columns named in `right` are set flush right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column in right,
+        )
+    return table
+
+
+def show_counts(run: Run, file: IO[str]) -> None:
+    """Print the report of `count`, and the end of the others'."""
+    out = console(file)
+    _headline(run, out)
+    shown, rest = _top(run.probes, run.options.top)
+    if shown:
+        right = ("hits", "misses", "cost/hit")
+        table = table_of(*right, "method", "function", right=right)
+        for probe in shown:
+            cost = duration(probe.cost_ns) if probe.cost_ns is not None else "-"
+            table.add_row(
+                f"{probe.hits:,}",
+                f"{probe.misses:,}",
+                cost,
+                str(probe.method),
+                label(probe.location),
+            )
+        out.print(table)
+    _rest(run, rest, out)
+    _end(run, out)
+
+
+def show_latencies(run: Run, latencies: Mapping[Probe, Histogram], file: IO[str]) -> None:
+    """Print the report of `latency`."""
+    out = console(file)
+    _headline(run, out)
+    shown, rest = _top(run.probes, run.options.top)
+    if shown:
+        right = ("calls", "min", "mean", "max", "misses", "cost/hit")
+        table = table_of(*right, "method", "function", right=right)
+        for probe in shown:
+            h = latencies.get(probe, Histogram())
+            times = [duration(t) if h.count else "-" for t in (h.least, h.mean, h.most)]
+            cost = duration(probe.cost_ns) if probe.cost_ns is not None else "-"
+            table.add_row(
+                f"{h.count:,}",
+                *times,
+                f"{probe.misses:,}",
+                cost,
+                str(probe.method),
+                label(probe.location),
+            )
+        out.print(table)
+    for probe in shown[:HISTOGRAMS]:
+        if (drawn := latencies.get(probe)) is not None and drawn.count:
+            _draw(probe, drawn, out)
+    _rest(run, rest, out)
+    _end(run, out)
+
+
+def _draw(probe: Probe, histogram: Histogram, out: Console) -> None:
+    out.print()
+    out.print(Text(label(probe.location), style="bold"))
+    largest = max(histogram.buckets)
+    for index in histogram.span():
+        number = histogram.buckets[index]
+        eighths = round(number / largest * BAR * 8)
+        bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+        low = duration(1 << index) if index else "0 ns"
+        out.print(
+            Text(f"  {low:>8} … {duration(2 << index):<8} {number:>10,} "), Text(bar, "green")
+        )
+
+
+def _headline(run: Run, out: Console) -> None:
+    status = run.exit_status
+    if status is None:
+        end = "still running"
+    elif status.signal is not None:
+        end = f"ended by signal {status.signal}"
+    else:
+        end = f"exited with {status.code}"
+    out.print(Text(f"{run.options.target} (pid {run.pid}): {run.elapsed_s:.2f} s, {end}", "bold"))
+
+
+def _top(probes: Sequence[Probe], top: int) -> tuple[list[Probe], list[Probe]]:
+    """Split into those to show, most hits first, and the others."""
+    ordered = sorted(probes, key=lambda probe: (-probe.hits, -probe.misses))
+    active = [probe for probe in ordered if probe.hits or probe.misses]
+    few = len(ordered) <= max(top, 1)
+    shown = ordered if few or top == 0 else active[:top]
+    chosen = set(map(id, shown))
+    return shown, [probe for probe in ordered if id(probe) not in chosen]
+
+
+def _rest(run: Run, rest: Sequence[Probe], out: Console) -> None:
+    hit = [probe for probe in rest if probe.hits]
+    quiet = len(rest) - len(hit)
+    if hit:
+        hits = sum(probe.hits for probe in hit)
+        out.print(f"… and {hits:,} hits in {len(hit):,} more (--top 0 shows all)")
+    if quiet:
+        out.print(f"{quiet:,} of {len(run.probes):,} probes were not hit")
+
+
+def _end(run: Run, out: Console) -> None:
+    refused = run.refused
+    out.print(
+        Text(
+            f"{run.hits:,} hits, {run.misses:,} misses, {run.lost:,} lost, {len(refused):,} refused",
+            "bold",
+        )
+    )
+    for probe, error in run.failures:
+        out.print(Text(f"the handler of {label(probe.location)} raised {error!r}", "red"))
+    show_refused(refused, out)
+
+
+def show_refused(refused: Sequence[ProbeError], out: Console) -> None:
+    """Print refusals, grouped by their reason."""
+    groups: dict[tuple[str, str], list[ProbeError]] = {}
+    for error in refused:
+        key = (error.code, error.hint) if len(refused) > EXAMPLES else (error.code, str(id(error)))
+        groups.setdefault(key if len(refused) <= EXAMPLES else (error.code, ""), []).append(error)
+    for (code, _), members in sorted(groups.items(), key=lambda item: -len(item[1])):
+        if len(members) == 1:
+            out.print(Text(f"refused ({code}): {members[0]}"))
+            continue
+        names = [error.spec or f"{error.address or 0:#x}" for error in members[:EXAMPLES]]
+        more = "" if len(members) <= EXAMPLES else f" and {len(members) - EXAMPLES:,} more"
+        out.print(Text(f"refused {len(members):,} x {code}: {', '.join(names)}{more}"))
+        out.print(Text(f"  {members[0].why}"))
