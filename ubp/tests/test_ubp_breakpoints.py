@@ -1,9 +1,10 @@
 """Breakpoints: what is written, what is hidden, what is left alone."""
 
 import pytest
-import ubp
 from hypothesis import given
 from hypothesis import strategies as st
+
+import ubp
 from ubp.testing import FakeMemory, NotThere
 
 TRAP = b"\xcc"
@@ -90,7 +91,9 @@ def test_a_hole_between_two_breakpoints_refuses_neither():
 
 def test_pages_without_a_breakpoint_are_never_written(memory, breakpoints):
     breakpoints.insert_many([BASE + 10, BASE + 3 * 4096 + 10])
-    touched = {page for at, size in memory.writes for page in range(at >> 12, (at + size - 1 >> 12) + 1)}
+    touched = {
+        page for at, size in memory.writes for page in range(at >> 12, (at + size - 1 >> 12) + 1)
+    }
     assert touched == {BASE >> 12, (BASE >> 12) + 3}
 
 
@@ -119,7 +122,9 @@ def test_lift_and_lower_step_out_of_the_way_and_back(memory, breakpoints):
 
 
 @given(
-    st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, len(TEXT) - 1), max_size=40)), max_size=8)
+    st.lists(
+        st.tuples(st.booleans(), st.sets(st.integers(0, len(TEXT) - 1), max_size=40)), max_size=8
+    )
 )
 def test_memory_is_always_text_plus_traps_and_the_view_is_always_the_text(moves):
     memory = FakeMemory({BASE: TEXT})
@@ -147,5 +152,5 @@ def test_breakpoints_longer_than_a_byte_are_hidden_at_every_edge(code, offset, s
     breakpoints = ubp.Breakpoints(memory, trap)
     if offset + 4 <= len(text):
         breakpoints.insert(BASE + offset)
-    for start in range(0, max(len(text) - size, 0)):
+    for start in range(max(len(text) - size, 0)):
         assert breakpoints.read(BASE + start, size) == text[start : start + size]

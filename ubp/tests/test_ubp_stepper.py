@@ -1,12 +1,14 @@
 """Steps: where a thread is sent, and what is repaired when it comes back.
 
-A case in cases/steps.txt runs one instruction by one method; the CPU's part (what the copy does) is in the line.
+A case in cases/steps.txt runs one instruction by one method; the CPU's part (what the copy does) is
+in the line.
 """
 
 from pathlib import Path
 
-import insn
 import pytest
+
+import insn
 import ubp
 from insn import Fixups, Method
 from ubp.testing import FakeMemory, FakeRegisters, NotThere
@@ -61,7 +63,9 @@ def check(text, registers, memory):
 
 
 @pytest.mark.parametrize(("code", "before", "by_cpu", "after"), list(read_cases()))
-def test_a_stepped_copy_leaves_what_the_original_would(code, before, by_cpu, after, stepper, memory):
+def test_a_stepped_copy_leaves_what_the_original_would(
+    code, before, by_cpu, after, stepper, memory
+):
     plan = make_plan(code, Method.STEP)
     registers = FakeRegisters(rip=TEXT + 1, rsp=STACK, rflags=0x202)
     assign(before, registers, memory)

@@ -1,4 +1,6 @@
-"""User breakpoint assistance: put a breakpoint in, run the original instruction, repair what moved, take it out."""
+"""User breakpoint assistance: put a breakpoint in, run the original instruction, repair what moved,
+take it out.
+"""
 
 from ubp.breakpoints import Breakpoint, Breakpoints
 from ubp.errors import (

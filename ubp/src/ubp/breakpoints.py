@@ -1,8 +1,9 @@
-"""The breakpoints of one process: what stands where, what stood there before, and a view that hides them.
+"""The breakpoints of one process: what stands where, what stood there before, and a view that hides
+them.
 
 Rules:
-- memory is read before it is written: a trap that is not ours is never overwritten, and one of ours that somebody
-  else overwrote is never "restored";
+- memory is read before it is written: a trap that is not ours is never overwritten, and one of ours
+  that somebody else overwrote is never "restored";
 - many at once cost one read and one write per run of neighbouring pages, not one per breakpoint;
 - writing one is a single-byte (or single-unit) store, so threads may run meanwhile.
 """
@@ -37,7 +38,9 @@ class Breakpoints:
         self.trap = trap
         self._by_address: dict[int, bytes] = {}
         self._removed: dict[int, bytes] = {}
-        """What stood at addresses that had a breakpoint once: a copy of the memory may still hold it."""
+        """What stood at addresses that had a breakpoint once: a copy of the memory may still hold
+        it.
+        """
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -51,7 +54,9 @@ class Breakpoints:
         return None if original is None else Breakpoint(address, original)
 
     def insert(self, address: int) -> Breakpoint:
-        """Write one breakpoint; raises AlreadyInserted, ForeignBreakpoint or the memory's own error."""
+        """Write one breakpoint; raises AlreadyInserted, ForeignBreakpoint or the memory's own
+        error.
+        """
         refused = self.insert_many([address])
         for error in refused.values():
             raise error
@@ -64,13 +69,17 @@ class Breakpoints:
             raise error
 
     def insert_many(self, addresses: Iterable[int]) -> dict[int, Exception]:
-        """Write many breakpoints at once; return the refused ones with their errors, the others are in."""
+        """Write many breakpoints at once; return the refused ones with their errors, the others are
+        in.
+        """
         refused: dict[int, Exception] = {}
         known = self._by_address
         wanted = []
         for address in sorted(set(addresses)):
             if address in known:
-                refused[address] = AlreadyInserted("a breakpoint of ours stands there", address=address)
+                refused[address] = AlreadyInserted(
+                    "a breakpoint of ours stands there", address=address
+                )
             else:
                 wanted.append(address)
         trap = self.trap
@@ -89,7 +98,8 @@ class Breakpoints:
                 original = before[offset : offset + size]
                 if original == trap:
                     refused[address] = ForeignBreakpoint(
-                        "a breakpoint that is not ours stands there", address=address,
+                        "a breakpoint that is not ours stands there",
+                        address=address,
                         hint="remove it, or detach the tool that put it in",
                     )
                 else:
@@ -116,7 +126,9 @@ class Breakpoints:
             if address in known:
                 wanted.append(address)
             else:
-                refused[address] = NotInserted("no breakpoint of ours stands there", address=address)
+                refused[address] = NotInserted(
+                    "no breakpoint of ours stands there", address=address
+                )
         trap = self.trap
         size = len(trap)
         for run in _runs(wanted, size):
@@ -144,7 +156,9 @@ class Breakpoints:
         return refused
 
     def _write_pages(self, start: int, before: bytes, after: bytearray) -> None:
-        """Write what differs, in stretches of whole pages, so that untouched pages stay shared with the file."""
+        """Write what differs, in stretches of whole pages, so that untouched pages stay shared with
+        the file.
+        """
         size = len(before)
         stretch: int | None = None
         offset = 0
@@ -170,14 +184,18 @@ class Breakpoints:
                 self._by_address.pop(address, None)
 
     def inherit(self, parent: "Breakpoints") -> None:
-        """Take over what a copy of the parent's memory holds: its breakpoints, removed ones included.
+        """Take over what a copy of the parent's memory holds: its breakpoints, removed ones
+        included.
 
-        Those that are not in the copy after all are found `Changed` when they are removed, and left alone.
+        Those that are not in the copy after all are found `Changed` when they are removed, and left
+        alone.
         """
         self._by_address = {**parent._removed, **parent._by_address}
 
     def lift(self, address: int) -> None:
-        """Put the original bytes back for a moment (stepping in place); `lower` writes the trap again."""
+        """Put the original bytes back for a moment (stepping in place); `lower` writes the trap
+        again.
+        """
         self.memory.write(address, self._by_address[address])
 
     def lower(self, address: int) -> None:

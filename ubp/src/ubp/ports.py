@@ -1,10 +1,14 @@
-"""What this package needs of the outside: memory that can be read and written, registers of a stopped thread."""
+"""What this package needs of the outside: memory that can be read and written, registers of a
+stopped thread.
+"""
 
 from typing import Protocol
 
 
 class Memory(Protocol):
-    """The memory of one process; an address that is not there raises the implementer's own exception."""
+    """The memory of one process; an address that is not there raises the implementer's own
+    exception.
+    """
 
     def read(self, address: int, size: int) -> bytes:
         """Read exactly `size` bytes."""

@@ -1,4 +1,6 @@
-"""What stepping must know of an architecture's registers: one record each, and the repairs as a table."""
+"""What stepping must know of an architecture's registers: one record each, and the repairs as a
+table.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,8 +26,9 @@ Repair = Callable[[Moved, Registers, Memory], None]
 class StepRules:
     """One architecture's registers for stepping.
 
-    To add an architecture: name its program counter, stack pointer and flags, say how far behind a breakpoint the
-    program counter is reported, and give a repair for each fixup that its copies can need.
+    To add an architecture: name its program counter, stack pointer and flags, say how far behind a
+    breakpoint the program counter is reported, and give a repair for each fixup that its copies can
+    need.
     """
 
     ip: str

@@ -1,10 +1,12 @@
 """Run the instruction under a breakpoint, by any of the four ways, and repair what moved.
 
 Rules:
-- a `Plan` is made once per probe point and says everything; a `Step` is what one thread has under way;
-- nothing here waits, resumes or signals: the caller does what the returned `Action` says and calls again;
-- a step that did not happen (a fault, a signal first) is undone by `abort_step`: the thread stands at the probe point
-  as if the instruction had not begun.
+- a `Plan` is made once per probe point and says everything; a `Step` is what one thread has under
+  way;
+- nothing here waits, resumes or signals: the caller does what the returned `Action` says and calls
+  again;
+- a step that did not happen (a fault, a signal first) is undone by `abort_step`: the thread stands
+  at the probe point as if the instruction had not begun.
 """
 
 import enum
@@ -16,6 +18,7 @@ from insn import Fixups, Flow, Instruction, Method, Relocated
 from ubp.errors import NotProbeable
 from ubp.ports import Memory, Registers
 from ubp.rules import Moved, StepRules
+
 
 class Action(enum.Enum):
     """What the caller does with the thread next."""
@@ -30,9 +33,9 @@ class Action(enum.Enum):
 class Plan:
     """How the instruction of one probe point is executed.
 
-    `resume` is the address at which a thread can simply go on (a boosted copy; the target of a jump that needs no
-    registers), None when there is more to do. `copy` is what must stand in the slot. `fixups` is what single-stepping the
-    instruction, there or in place, needs to have repaired.
+    `resume` is the address at which a thread can simply go on (a boosted copy; the target of a jump
+    that needs no registers), None when there is more to do. `copy` is what must stand in the slot.
+    `fixups` is what single-stepping the instruction, there or in place, needs to have repaired.
     """
 
     instruction: Instruction
@@ -43,7 +46,9 @@ class Plan:
     fixups: Fixups = Fixups.NONE
 
     def original_of(self, ip: int) -> int | None:
-        """Return the original address that an address inside the copy stands for, None when it is outside."""
+        """Return the original address that an address inside the copy stands for, None when it is
+        outside.
+        """
         copy = self.copy
         if copy is None:
             return None
@@ -85,8 +90,11 @@ class Stepper:
             )
         if method is Method.EMULATE:
             return Plan(
-                instruction, method, emulate=insn.emulator(instruction),
-                resume=_constant_resume(instruction), fixups=_fixups(instruction),
+                instruction,
+                method,
+                emulate=insn.emulator(instruction),
+                resume=_constant_resume(instruction),
+                fixups=_fixups(instruction),
             )
         if method is Method.INLINE:
             return self.in_place(instruction)
@@ -102,7 +110,9 @@ class Stepper:
 
     @staticmethod
     def in_place(instruction: Instruction) -> Plan:
-        """Plan to let the hardware execute an instruction where it stands, whatever the verdict on it."""
+        """Plan to let the hardware execute an instruction where it stands, whatever the verdict on
+        it.
+        """
         return Plan(instruction, Method.INLINE, fixups=_fixups(instruction))
 
     def before_step(
@@ -110,8 +120,9 @@ class Stepper:
     ) -> tuple[Action, Step | None]:
         """Set a thread that stands at the probe point on its way.
 
-        Raises the memory's error when an emulated instruction cannot reach its operand: nothing has changed then,
-        and the instruction must be run by `step` or `inline` so that the hardware reports the fault.
+        Raises the memory's error when an emulated instruction cannot reach its operand: nothing has
+        changed then, and the instruction must be run by `step` or `inline` so that the hardware
+        reports the fault.
         """
         rules = self.rules
         if plan.resume is not None:
@@ -133,7 +144,9 @@ class Stepper:
         return Action.STEP, Step(plan, saved, flags)
 
     def after_step(self, step: Step, registers: Registers, memory: Memory) -> bool:
-        """Repair what moved after the step; False when the same instruction must be stepped once more."""
+        """Repair what moved after the step; False when the same instruction must be stepped once
+        more.
+        """
         plan, rules = step.plan, self.rules
         instruction, copy = plan.instruction, plan.copy
         start = instruction.address if copy is None else copy.address
@@ -148,10 +161,10 @@ class Stepper:
             registers[copy.scratch] = step.saved
         return True
 
-    def repair_in_place(
-        self, plan: Plan, flags: int, registers: Registers, memory: Memory
-    ) -> None:
-        """Undo what stepping itself did to an instruction whose copy needs no other repair; `flags` are from before."""
+    def repair_in_place(self, plan: Plan, flags: int, registers: Registers, memory: Memory) -> None:
+        """Undo what stepping itself did to an instruction whose copy needs no other repair; `flags`
+        are from before.
+        """
         copy = plan.copy
         start = plan.instruction.address if copy is None else copy.address
         moved = Moved(plan.instruction.address, plan.instruction.length, start, flags)
@@ -184,14 +197,16 @@ def _fixups(instruction: Instruction) -> Fixups:
 
 
 def _of_calls(instruction: Instruction, fixups: Fixups) -> Fixups:
-    """A system call can end anywhere (sigreturn): its own repair decides about the program counter."""
+    """A system call can end anywhere (sigreturn): its own repair decides about the program counter.
+    """
     if instruction.flow is Flow.SYSTEM_CALL:
         return (fixups | Fixups.SYSTEM_CALL) & ~Fixups.IP
     return fixups
 
 
 def _constant_resume(instruction: Instruction) -> int | None:
-    """Return where the thread goes on if that is all the instruction decides, and always the same."""
+    """Return where the thread goes on if that is all the instruction decides, and always the same.
+    """
     if not insn.only_moves_ip(instruction):
         return None
     return {Flow.NEXT: instruction.end, Flow.JUMP: instruction.target}.get(instruction.flow)

@@ -1,4 +1,6 @@
-"""Repairs after stepping a copy on x86-64 (Intel SDM vol. 2: PUSHF, SYSCALL; Linux arch/x86/kernel/step.c)."""
+"""Repairs after stepping a copy on x86-64 (Intel SDM vol. 2: PUSHF, SYSCALL; Linux
+arch/x86/kernel/step.c).
+"""
 
 from insn import Fixups
 from ubp.ports import Memory, Registers
@@ -26,7 +28,8 @@ def _pushed_trap_flag(moved: Moved, registers: Registers, memory: Memory) -> Non
 
 
 def _system_call(moved: Moved, registers: Registers, _memory: Memory) -> None:
-    # sigreturn and exec load other registers altogether: then the program counter is not behind the copy.
+    # sigreturn and exec load other registers altogether: then the program counter is not behind the
+    # copy.
     if registers["rip"] != moved.copy + moved.length:
         return
     if registers["rcx"] == moved.copy + moved.length:

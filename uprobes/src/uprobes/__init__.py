@@ -2,6 +2,16 @@
 
 from insn import Method
 from uprobes.attach import attach, spawn
+from uprobes.classic import (
+    register_uprobe,
+    register_uprobes,
+    register_uretprobe,
+    register_uretprobes,
+    unregister_uprobe,
+    unregister_uprobes,
+    unregister_uretprobe,
+    unregister_uretprobes,
+)
 from uprobes.errors import (
     AlreadyRegistered,
     AlreadyTraced,
@@ -26,17 +36,9 @@ from uprobes.errors import (
 from uprobes.hit import Hit, Outcome, Return
 from uprobes.location import Location
 from uprobes.probe import Probe, ProbeState, Uprobe, Uretprobe
-from uprobes.registration import (
-    register_uprobe,
-    register_uprobes,
-    register_uretprobe,
-    register_uretprobes,
-    unregister_uprobe,
-    unregister_uprobes,
-    unregister_uretprobe,
-    unregister_uretprobes,
-)
-from uprobes.target import ExitStatus, Registration, Request, Target
+from uprobes.registration import Registration
+from uprobes.session import ExitStatus, Request
+from uprobes.target import Target
 
 __all__ = [
     "AlreadyRegistered",

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import ssol
-from uprobes import inject
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.maps import gap_near, read_mappings
 
@@ -26,14 +25,17 @@ TRIES = 8
 class AreaMapper:
     """Maps areas through a stopped thread of the process (ssol.Mapper).
 
-    The areas can be read and executed, never written by the process; we fill them with traps before use.
+    The areas can be read and executed, never written by the process; we fill them with traps before
+    use.
     """
 
     def __init__(self, process: "Process") -> None:
         self.process = process
 
     def map(self, near: Sequence[int], size: int) -> int:
-        """Map `size` bytes within reach of all the addresses; raises ssol.NoAreaInReach or CannotMap."""
+        """Map `size` bytes within reach of all the addresses; raises ssol.NoAreaInReach or
+        CannotMap.
+        """
         process = self.process
         process.may_call()
         reach = tuple(near)
@@ -41,13 +43,25 @@ class AreaMapper:
             mappings = read_mappings(process.pid)
             for _ in range(TRIES):
                 address = gap_near(
-                    mappings, reach, size, distance=DISTANCE, lowest=LOWEST, highest=HIGHEST, guard=guard
+                    mappings,
+                    reach,
+                    size,
+                    distance=DISTANCE,
+                    lowest=LOWEST,
+                    highest=HIGHEST,
+                    guard=guard,
                 )
                 if address is None:
                     break
                 try:
                     got = process.call(
-                        "mmap", address, size, PROT_READ_EXEC, MAP_PRIVATE_ANONYMOUS_NOREPLACE, NO_FILE, 0
+                        "mmap",
+                        address,
+                        size,
+                        PROT_READ_EXEC,
+                        MAP_PRIVATE_ANONYMOUS_NOREPLACE,
+                        NO_FILE,
+                        0,
                     )
                 except OSError as error:
                     if error.errno == errno.EEXIST:

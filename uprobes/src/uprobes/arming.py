@@ -1,7 +1,7 @@
 """Put probes into a process and take them out: many at once, while its threads run.
 
-A breakpoint is one byte, so nobody needs to be stopped to write it. What a probe needs besides (a slot) is made at its
-first hit; what may be refused is refused here, before anything is touched.
+A breakpoint is one byte, so nobody needs to be stopped to write it. What a probe needs besides (a
+slot) is made at its first hit; what may be refused is refused here, before anything is touched.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ from uprobes.errors import (
 )
 from uprobes.location import Location
 from uprobes.maps import Mapping
-from uprobes.probe import HANDLER_METHODS, Probe, ProbePoint, ProbeState, choose
+from uprobes.probe import HANDLER_METHODS, Probe, ProbePoint, ProbeState, Uretprobe, choose
 from uprobes.process import Process
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ class Arming:
         self.engine = engine
 
     def arm(self, process: Process, wanted: Sequence[tuple[Probe, Location]]) -> list[ProbeError]:
-        """Register probes at their locations; return the refused ones' errors, each also in `probe.error`."""
+        """Register probes at their locations; return the refused ones' errors, each also in
+        `probe.error`.
+        """
         refused: list[ProbeError] = []
         points = process.points
         fresh: dict[int, list[tuple[Probe, Location]]] = {}
@@ -50,7 +52,8 @@ class Arming:
             else:
                 self._join(point, probe, refused)
         made = self._judge(process, fresh, refused)
-        # Known before the first thread can hit it: a hit that nobody knows would be the program's own trap.
+        # Known before the first thread can hit it: a hit that nobody knows would be the program's
+        # own trap.
         points.update(made)
         failed = process.breakpoints.insert_many(made)
         for address, error in failed.items():
@@ -63,7 +66,10 @@ class Arming:
         return refused
 
     def _judge(
-        self, process: Process, fresh: dict[int, list[tuple[Probe, Location]]], refused: list[ProbeError]
+        self,
+        process: Process,
+        fresh: dict[int, list[tuple[Probe, Location]]],
+        refused: list[ProbeError],
     ) -> dict[int, ProbePoint]:
         """Make the probe points that may be made."""
         process.mappings(fresh=True)
@@ -94,8 +100,12 @@ class Arming:
         return made
 
     @staticmethod
-    def _scan(process: Process, addresses: list[int]) -> "np.ndarray[tuple[int], np.dtype[np.bool_]] | None":
-        """Tell for many addresses at once whether any method may be used; the others are looked at singly."""
+    def _scan(
+        process: Process, addresses: list[int]
+    ) -> "np.ndarray[tuple[int], np.dtype[np.bool_]] | None":
+        """Tell for many addresses at once whether any method may be used; the others are looked at
+        singly.
+        """
         arch = process.machine.arch
         result = np.zeros(len(addresses), dtype=bool)
         where = np.array(addresses, dtype=np.uint64)
@@ -112,7 +122,9 @@ class Arming:
                 code = process.breakpoints.read(first, end - first)
             except ProbeError:
                 continue
-            rows = insn.scan(code, first, arch, starts=(where[low:high] - np.uint64(first)).astype(np.int64))
+            rows = insn.scan(
+                code, first, arch, starts=(where[low:high] - np.uint64(first)).astype(np.int64)
+            )
             result[low:high] = (rows["methods"] & wanted) != 0
         return result
 
@@ -122,7 +134,11 @@ class Arming:
         if not choose(point.verdict, together):
             self._refuse(probe, _unprobeable(point, (probe,)) or _conflict(probe), refused)
             return
-        if probe.wanted is not None and point.plan is not None and point.plan.method is not probe.wanted:
+        if (
+            probe.wanted is not None
+            and point.plan is not None
+            and point.plan.method is not probe.wanted
+        ):
             point.process.drop_plan(point)
         point.probes = together
         probe.point = point
@@ -152,7 +168,7 @@ class Arming:
                 empty.setdefault(point.process, []).append(point)
             if point.process.returns is not None:
                 for probe in gone:
-                    if probe.returns:
+                    if isinstance(probe, Uretprobe):
                         point.process.returns.forget(probe)
         for process, points in empty.items():
             if process.ended:
@@ -168,27 +184,43 @@ class Arming:
 def _unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None:
     """Say why memory can't hold a breakpoint, None when it can."""
     if mapping is None:
-        return NotMapped("nothing is mapped there", spec=spec, address=address,
-                         hint="`uprobes list` shows what can be probed")
+        return NotMapped(
+            "nothing is mapped there",
+            spec=spec,
+            address=address,
+            hint="`uprobes list` shows what can be probed",
+        )
     if not mapping.executable:
         return NotExecutable(
             f"that memory ({mapping.path or 'anonymous'}, {mapping.permissions}) holds no code",
-            spec=spec, address=address, hint="probes go on instructions; name a function",
+            spec=spec,
+            address=address,
+            hint="probes go on instructions; name a function",
         )
     if mapping.shared and mapping.inode:
-        return NotExecutable("the code is mapped shared: a breakpoint would reach the file and other processes",
-                             spec=spec, address=address, code="shared-mapping",
-                             hint="map the file privately")
+        return NotExecutable(
+            "the code is mapped shared: a breakpoint would reach the file and other processes",
+            spec=spec,
+            address=address,
+            code="shared-mapping",
+            hint="map the file privately",
+        )
     if mapping.writable:
         return NotExecutable(
-            "the code can be written by the program itself, which would not expect a breakpoint in it",
-            spec=spec, address=address, code="writable-code",
+            "the program itself can write to this code, and would not expect a breakpoint in it",
+            spec=spec,
+            address=address,
+            code="writable-code",
             hint="probe a function in a file's text instead",
         )
     if mapping.path == "[vsyscall]":
-        return NotExecutable("the kernel emulates this page and nothing can be written to it",
-                             spec=spec, address=address, code="vsyscall",
-                             hint="probe the caller, or libc's function")
+        return NotExecutable(
+            "the kernel emulates this page and nothing can be written to it",
+            spec=spec,
+            address=address,
+            code="vsyscall",
+            hint="probe the caller, or libc's function",
+        )
     return None
 
 
@@ -210,15 +242,20 @@ def _unprobeable(point: ProbePoint, probes: tuple[Probe, ...]) -> ProbeError | N
         return _conflict(probes[0])
     way = f"by {method} " if method is not None else ""
     return Refused(
-        f"`{verdict.instruction.text}` can't be probed {way}- {reason.why}", spec=spec, address=address,
-        hint=reason.hint, code=reason.code,
+        f"`{verdict.instruction.text}` can't be probed {way}- {reason.why}",
+        spec=spec,
+        address=address,
+        hint=reason.hint,
+        code=reason.code,
     )
 
 
 def _conflict(probe: Probe) -> ProbeError:
     return Refused(
-        "the methods that the instruction allows are all forbidden, or another probe there forces one",
-        spec=probe.location.spec, address=probe.location.address, code="no-method-left",
+        "every method that the instruction allows is forbidden, or another probe there forces one",
+        spec=probe.location.spec,
+        address=probe.location.address,
+        code="no-method-left",
         hint="allow another method",
     )
 

@@ -3,20 +3,26 @@
 from collections.abc import Mapping, Sequence
 
 from uprobes.names import Resolver
-from uprobes.target import Policy, Target
+from uprobes.session import Policy
+from uprobes.target import Target
 
 
 def attach(pid: int, *, follow_forks: bool = False, policy: Policy | None = None) -> Target:
     """Become the tracer of a running process; none of its threads is stopped for that.
 
-    Raises NoSuchProcess, NotPermitted, AlreadyTraced or UnsupportedTarget, each with what to do instead.
+    Raises NoSuchProcess, NotPermitted, AlreadyTraced or UnsupportedTarget, each with what to do
+    instead.
     """
     return Target(Resolver(), policy).attach(pid, follow_forks=follow_forks)
 
 
 def spawn(
-    argv: Sequence[str], *, env: Mapping[str, str] | None = None, follow_forks: bool = False,
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    follow_forks: bool = False,
     policy: Policy | None = None,
 ) -> Target:
-    """Start a command, stopped before its first instruction until `Target.run`; raises SpawnFailed."""
+    """Start a command, stopped before its first instruction until `Target.run`; raises SpawnFailed.
+    """
     return Target(Resolver(), policy).spawn(argv, env=env, follow_forks=follow_forks)

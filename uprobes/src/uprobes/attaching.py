@@ -1,4 +1,6 @@
-"""Become the tracer of a process: who may be traced, finding all its threads, starting a command under trace."""
+"""Become the tracer of a process: who may be traced, finding all its threads, starting a command
+under trace.
+"""
 
 import contextlib
 import errno
@@ -17,7 +19,6 @@ from uprobes.errors import (
     SpawnFailed,
     UnsupportedTarget,
 )
-from uprobes.machine import Machine
 
 PF_KTHREAD = 0x0020_0000
 EXEC_STATUS = ((signal.SIGTRAP | ptrace.Event.EXEC << 8) << 8) | 0x7F
@@ -67,39 +68,46 @@ def read_status(pid: int) -> ProcessStatus:
 
 
 def check_target(pid: int) -> ProcessStatus:
-    """Say whether a process can be traced as far as that can be known beforehand; raises why not."""
+    """Say whether a process can be traced as far as that can be known beforehand; raises why not.
+    """
     if pid <= 0:
         raise NoSuchProcess(f"{pid} is not the number of a process", hint="give a positive number")
     status = read_status(pid)
     if status.thread_group != pid:
         raise UnsupportedTarget(
-            f"{pid} is a thread of process {status.thread_group}, not a process", code="thread-number",
+            f"{pid} is a thread of process {status.thread_group}, not a process",
+            code="thread-number",
             hint=f"attach to {status.thread_group}; probes see all its threads",
         )
     if pid == os.getpid():
         raise UnsupportedTarget(
-            f"{pid} is this very process: a tracer can't stop itself", code="own-process",
+            f"{pid} is this very process: a tracer can't stop itself",
+            code="own-process",
             hint="probe it from another process",
         )
     if status.kernel_thread:
         raise UnsupportedTarget(
-            f"{pid} ({status.name}) is a kernel thread: it has no user code", code="kernel-thread",
+            f"{pid} ({status.name}) is a kernel thread: it has no user code",
+            code="kernel-thread",
             hint="user probes need a user process; for the kernel use kprobes",
         )
     if pid == 1:
         raise UnsupportedTarget(
-            "process 1 is the system's init: stopping it can stop the system", code="init",
+            "process 1 is the system's init: stopping it can stop the system",
+            code="init",
             hint="probe another process, or init in a container of its own from outside",
         )
     if status.state in "ZX":
         raise NoSuchProcess(
-            f"process {pid} ({status.name}) has ended and waits for its parent to notice", hint="",
+            f"process {pid} ({status.name}) has ended and waits for its parent to notice",
+            hint="",
         )
     if status.tracer:
         raise already_traced(pid, status.tracer)
     if status.elf_class is not None and status.elf_class != ELF_CLASS_64:
         raise UnsupportedTarget(
-            f"process {pid} ({status.name}) runs a 32-bit program", code="32-bit",
+            f"process {pid} ({status.name}) runs a 32-bit program",
+            code="32-bit",
             hint="live probing of 32-bit programs is not there yet; insn and ubp handle their code",
         )
     return status
@@ -112,7 +120,8 @@ def already_traced(pid: int, tracer: int) -> AlreadyTraced:
     except OSError:
         name = "unknown"
     return AlreadyTraced(
-        f"process {pid} is traced already, by process {tracer} ({name})", tracer=tracer,
+        f"process {pid} is traced already, by process {tracer} ({name})",
+        tracer=tracer,
         hint=f"end or detach {name} ({tracer}) first; a process has one tracer at most",
     )
 
@@ -131,18 +140,23 @@ def not_permitted(pid: int) -> NotPermitted:
         value = int(Path(scope).read_text())
         if value:
             hints.append(
-                f"Yama's {scope} is {value}: start the program under uprobes (`-- CMD`), run as root, or set it to 0"
+                f"Yama's {scope} is {value}: start the program under uprobes (`-- CMD`), "
+                "run as root, or set it to 0"
             )
     if not hints:
-        hints.append("a container without CAP_SYS_PTRACE, a setuid program or a security module can be why;"
-                     " `uprobes doctor` looks further")
+        hints.append(
+            "a container without CAP_SYS_PTRACE, a setuid program or a security module can be why;"
+            " `uprobes doctor` looks further"
+        )
     return NotPermitted(f"the kernel does not let us trace process {pid}", hint="; ".join(hints))
 
 
 def seize_all(pid: int) -> list[int]:
-    """Become the tracer of all threads of a process, none of which is stopped; return their numbers.
+    """Become the tracer of all threads of a process, none of which is stopped; return their
+    numbers.
 
-    Threads born meanwhile to a traced one are traced by themselves; others are found by looking again.
+    Threads born meanwhile to a traced one are traced by themselves; others are found by looking
+    again.
     """
     seized: set[int] = set()
     while True:
@@ -189,12 +203,12 @@ def own_tracee(tid: int) -> bool:
     return False
 
 
-def start(argv: Sequence[str], machine: Machine, env: Mapping[str, str] | None = None) -> int:
-    """Start a command under trace and return its number; it is stopped before its first instruction.
+def start(argv: Sequence[str], env: Mapping[str, str] | None = None) -> int:
+    """Start a command under trace and return its number; it is stopped before its first
+    instruction.
 
     Raises SpawnFailed. The calling thread is its parent and its tracer.
     """
-    del machine
     if not argv:
         raise SpawnFailed("there is no command to run", hint="write it after --")
     ready, go = os.pipe()

@@ -1,38 +1,33 @@
 """The event loop: every stop of every tracee is taken here and handed to what deals with it.
 
 Rules:
-- the usual stop (a breakpoint, one stop, go on at a known address) is dealt with in `run` itself, with as few system
-  calls as can be; everything else goes through `on_stop`;
-- a stopped thread is either resumed by the code that took its stop, or `State.STOPPED` and resumed by `release`;
-- stops that arrive while their thread is being held are kept in `pending` and taken when it is released.
+- the usual stop (a breakpoint, one stop, go on at a known address) is dealt with in `run` itself,
+  with as few system calls as can be; everything else goes through `on_stop`;
+- a stopped thread is either resumed by the code that took its stop, or `State.STOPPED` and resumed
+  by `Holding.release`.
 """
 
-import contextlib
 import ctypes
 import errno
 import os
 import signal
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
-from insn import Flow
 from ubp import Action, Plan
-from uprobes import lifetimes, ptrace, retiring
+from uprobes import ptrace
+from uprobes.arming import Arming
 from uprobes.errors import ProbeError
 from uprobes.hit import Hit
-from uprobes.arming import Arming
+from uprobes.holding import Holding
 from uprobes.lifetimes import Lifetimes
 from uprobes.probe import Probe, ProbePoint
 from uprobes.process import Process
-from uprobes.ptrace import WALL, WNOTHREAD, Event, Request, TrapCode
+from uprobes.ptrace import WAIT_FLAGS, Event, Request, TrapCode
 from uprobes.signals import AGAIN, Signals
-from uprobes.tracee import BREAK_STATUS, STOP_SIGNALS, State, Tracee
+from uprobes.tracee import BREAK_STATUS, CALL_STOP, STOP_SIGNALS, State, Tracee
 
-BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
-CALL_STOP = signal.SIGTRAP | 0x80
-WAIT_FLAGS = WALL | WNOTHREAD
 TIMED_EVERY = 16
 """One hit in so many is timed."""
 
@@ -40,14 +35,17 @@ TIMED_EVERY = 16
 class Engine:
     """All tracees of one target, and what happens at their stops; lives in the tracing thread.
 
-    `obey` does the work that others handed over, as long as `waiting` holds any. `failed` gets what handlers raise,
-    `on_exit` the wait status of each process that ended, `on_exec` each process that became another program with the
-    probes it lost.
+    `obey` does the work that others handed over, as long as `waiting` holds any. `failed` gets what
+    handlers raise, `on_exit` the wait status of each process that ended, `on_exec` each process
+    that became another program with the probes it lost.
     """
 
     def __init__(
-        self, obey: Callable[[], None], waiting: Collection[object],
-        failed: Callable[[Probe, Exception], None], on_exit: Callable[[int, int], None],
+        self,
+        obey: Callable[[], None],
+        waiting: Collection[object],
+        failed: Callable[[Probe, Exception], None],
+        on_exit: Callable[[int, int], None],
         on_exec: Callable[[Process, list[Probe]], None],
     ) -> None:
         self.tracees: dict[int, Tracee] = {}
@@ -60,10 +58,9 @@ class Engine:
         self.lifetimes = Lifetimes(self)
         self.signals = Signals(self)
         self.arming = Arming(self)
+        self.holding = Holding(self)
         self._obey = obey
         self._waiting = waiting
-        self._later: deque[int] = deque()
-        """Threads that are held with a stop yet to be taken, in the order in which they are to go on."""
         self._status = bytearray(4)
         self._status_keep = (ctypes.c_char * 4).from_buffer(self._status)
 
@@ -71,7 +68,7 @@ class Engine:
 
     def run(self) -> None:
         """Take stops until there is nothing left to trace, or `finished` is set."""
-        tracees, waiting, later = self.tracees, self._waiting, self._later
+        tracees, waiting, later = self.tracees, self._waiting, self.holding.later
         status_address = ctypes.addressof(self._status_keep)
         status_word = memoryview(self._status).cast("i")
         wait, request = ptrace.wait_any, ptrace.request
@@ -83,7 +80,7 @@ class Engine:
                 self._obey()
                 continue
             if later:
-                self._take_later()
+                self.holding.take_later()
                 continue
             tid = wait(-1, status_address, WAIT_FLAGS)
             if tid <= 0:
@@ -102,7 +99,9 @@ class Engine:
             address = words[ip_word] - tracee.skew
             point = tracee.process.points.get(address)
             if (
-                point is None or (plan := point.plan) is None or point.short
+                point is None
+                or (plan := point.plan) is None
+                or point.short
                 or tracee.restarting is not None
             ):
                 self.on_stop(tid, BREAK_STATUS)
@@ -232,115 +231,12 @@ class Engine:
             action, step = process.stepper.before_step(in_place, registers, process.memory)
         tracee.step = step
         if action is Action.STEP_IN_PLACE:
-            self._step_in_place(tracee, point.address)
+            self.holding.step_in_place(tracee, point.address)
         else:
             tracee.resume(step=action is Action.STEP)
 
-    # -- holding threads ------------------------------------------------------------------------
-
-    def _step_in_place(self, tracee: Tracee, address: int) -> None:
-        """Execute an instruction where it stands while every other thread of the process is held.
-
-        A system call is only followed until it has begun, so that one that waits for another thread does not wait
-        for ever; its end needs no repair then.
-        """
-        process, step = tracee.process, tracee.step
-        assert step is not None
-        is_call = step.plan.instruction.flow is Flow.SYSTEM_CALL
-        others = [t for t in process.tracees.values() if t is not tracee]
-        self.quiesce(others)
-        lifted = process.breakpoints.at(address) is not None
-        onward: int | None = AGAIN
-        status = 0
-        try:
-            if lifted:
-                process.breakpoints.lift(address)
-            while onward is AGAIN:
-                tracee.flush()
-                request = Request.SYSCALL if is_call else Request.SINGLESTEP
-                ptrace.call(request, tracee.tid)
-                _, status = os.waitpid(tracee.tid, WALL)
-                if not os.WIFSTOPPED(status) or status >> 16 == Event.EXIT:
-                    break
-                if os.WSTOPSIG(status) == CALL_STOP:
-                    tracee.step, onward = None, 0
-                else:
-                    onward = self.signals.advance(tracee, status)
-        finally:
-            if lifted:
-                with contextlib.suppress(ProbeError):
-                    process.breakpoints.lower(address)
-        if onward is AGAIN:
-            tracee.step = None
-            self.on_stop(tracee.tid, status)
-        else:
-            tracee.resume(onward)
-        self.release(others)
-
-    def quiesce(self, tracees: Iterable[Tracee]) -> None:
-        """Stop all of these threads; what they report instead of stopping for us is kept for `release`."""
-        waiting = set()
-        for tracee in tracees:
-            if tracee.state not in (State.STOPPED, State.GONE):
-                tracee.interrupt()
-                tracee.interrupted = True
-                waiting.add(tracee.tid)
-        while waiting:
-            tid, status = os.waitpid(-1, WAIT_FLAGS)
-            waiting.discard(tid)
-            if not os.WIFSTOPPED(status):
-                self.on_stop(tid, status)
-                waiting &= self.tracees.keys()
-                continue
-            stopped = self.tracees.get(tid) or self.lifetimes.adopt(tid)
-            if stopped is not None:
-                stopped.state = State.STOPPED
-                stopped.pending = status
-                if status >> 16 in BIRTHS:
-                    child = ptrace.event_message(tid)
-                    if child not in self.tracees and lifetimes.thread_group(child) is not None:
-                        waiting.add(child)
-
-    def release(self, tracees: Iterable[Tracee]) -> None:
-        """Let threads that were held go on, each with what it had reported."""
-        for tracee in list(tracees):
-            if tracee.state is State.STOPPED and tracee.tid in self.tracees:
-                status = tracee.pending
-                if status is None:
-                    self.go_on(tracee)
-                elif status >> 16:
-                    tracee.pending = None
-                    self.on_stop(tracee.tid, status)
-                else:
-                    self._later.append(tracee.tid)
-
-    def _take_later(self) -> None:
-        """Take the oldest stop that was put off, unless its thread ended or was let go meanwhile."""
-        tracee = self.tracees.get(self._later.popleft())
-        if tracee is not None and tracee.state is State.STOPPED and tracee.pending is not None:
-            status, tracee.pending = tracee.pending, None
-            self.on_stop(tracee.tid, status)
-
-    def retire(self, process: Process) -> None:
-        """Leave a process, all of whose threads are stopped, without a trace of us."""
-        retiring.retire(self, process)
-
-    def let_go(self) -> None:
-        """Leave every process and let all threads run on without us; the loop ends."""
-        self.quiesce(list(self.tracees.values()))
-        for process in list(self.processes.values()):
-            self.retire(process)
-        for tracee in list(self.tracees.values()):
-            status = tracee.pending
-            signal_stop = status is not None and not status >> 16 and status != BREAK_STATUS
-            number = os.WSTOPSIG(status) if signal_stop and status is not None else 0
-            tracee.detach(number if number != CALL_STOP else 0)
-        self.tracees.clear()
-        for process in list(self.processes.values()):
-            process.end()
-        self.processes.clear()
-        self.finished = True
-
     def go_on(self, tracee: Tracee) -> None:
-        """Let a thread stopped by an event go on with what it was doing: running, or a step under way."""
+        """Let a thread stopped by an event go on with what it was doing: running, or a step under
+        way.
+        """
         tracee.resume(step=tracee.step is not None)

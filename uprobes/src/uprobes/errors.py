@@ -4,12 +4,19 @@ from collections.abc import Sequence
 
 
 class ProbeError(Exception):
-    """Base of all refusals: `code` is stable; `spec` and `address` say what was asked for, `hint` what to do."""
+    """Base of all refusals: `code` is stable; `spec` and `address` say what was asked for, `hint`
+    what to do.
+    """
 
     code = "probe"
 
     def __init__(
-        self, why: str, *, spec: str | None = None, address: int | None = None, hint: str = "",
+        self,
+        why: str,
+        *,
+        spec: str | None = None,
+        address: int | None = None,
+        hint: str = "",
         code: str | None = None,
     ) -> None:
         super().__init__(why)

@@ -24,8 +24,9 @@ class Outcome(enum.StrEnum):
 class Hit:
     """One thread at one probe point, the instruction there not yet executed.
 
-    Registers are live while the handler runs, and writes to them reach the thread; a handler that moves the program
-    counter thereby skips the instruction. A hit that is kept longer shows the registers as they were.
+    Registers are live while the handler runs, and writes to them reach the thread; a handler that
+    moves the program counter thereby skips the instruction. A hit that is kept longer shows the
+    registers as they were.
     """
 
     __slots__ = ("_tracee", "_words", "probe", "tid")
@@ -71,11 +72,12 @@ class Hit:
     def arg(self, number: int) -> int:
         """Return an integer argument of the function, counted from 0, by the calling convention.
 
-        Right at a function's first instruction only; raises NotMapped when it lies on a stack that is not there.
+        Right at a function's first instruction only; raises NotMapped when it lies on a stack that
+        is not there.
         """
         machine = self._tracee.machine
         if 0 <= number < len(machine.arguments):
-            return self._words[machine.index[machine.arguments[number]]]  # type: ignore[no-any-return]
+            return self._words[machine.index[machine.arguments[number]]]
         if number < 0:
             raise IndexError(f"arguments are counted from 0, not {number}")
         size = machine.arch.pointer_size
@@ -100,14 +102,20 @@ class Hit:
 class Return(Hit):
     """One call of a probed function, ended.
 
-    `value` is the integer it returned (0 unless `outcome` is `returned`), `saved` what `save` gave at its entry,
-    `elapsed_ns` the time between our two stops, our own work at the entry left out.
+    `value` is the integer it returned (0 unless `outcome` is `returned`), `saved` what `save` gave
+    at its entry, `elapsed_ns` the time between our two stops, our own work at the entry left out.
     """
 
     __slots__ = ("elapsed_ns", "outcome", "saved", "value")
 
     def __init__(
-        self, tracee: Tracee, probe: "Probe", value: int, saved: object, elapsed_ns: int, outcome: Outcome
+        self,
+        tracee: Tracee,
+        probe: "Probe",
+        value: int,
+        saved: object,
+        elapsed_ns: int,
+        outcome: Outcome,
     ) -> None:
         super().__init__(tracee, probe)
         self.value = value

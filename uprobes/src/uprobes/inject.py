@@ -1,7 +1,8 @@
 """Make a stopped thread do a system call for us, and leave no trace of it.
 
-The thread borrows a system call instruction that is already in its memory (the vDSO's, libc's), so no text is
-written. All signals are blocked meanwhile; registers, mask and a system call waiting to be restarted are put back.
+The thread borrows a system call instruction that is already in its memory (the vDSO's, libc's), so
+no text is written. All signals are blocked meanwhile; registers, mask and a system call waiting to
+be restarted are put back.
 """
 
 import errno
@@ -21,7 +22,8 @@ SCAN_LIMIT = 1 << 21
 
 
 def find_call_instruction(pid: int, memory: ProcessMemory, code: bytes) -> int:
-    """Return the address of a system call instruction in the process's own text; raises CannotMap."""
+    """Return the address of a system call instruction in the process's own text; raises CannotMap.
+    """
     mappings = [m for m in read_mappings(pid) if m.executable and m.path != "[vsyscall]"]
     mappings.sort(key=lambda m: (m.path != "[vdso]", "libc" not in m.path, "ld-" not in m.path))
     for mapping in mappings:
@@ -38,7 +40,8 @@ def find_call_instruction(pid: int, memory: ProcessMemory, code: bytes) -> int:
 def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
     """Run one system call in a stopped thread; return its result, raise OSError with its error.
 
-    `site` is the address of a system call instruction. Raises TargetGone when the thread dies of something else.
+    `site` is the address of a system call instruction. Raises TargetGone when the thread dies of
+    something else.
     """
     machine = tracee.machine
     tid = tracee.tid

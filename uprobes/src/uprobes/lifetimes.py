@@ -1,8 +1,10 @@
 """Births, new programs and ends: threads, forks, vforks, exec and exit.
 
 Rules:
-- a thread, and a child that shares memory until it execs (vfork), belongs to the process whose memory it runs in;
-- a child with a copy of the memory is cleaned of everything of ours and let go, unless forks are followed;
+- a thread, and a child that shares memory until it execs (vfork), belongs to the process whose
+  memory it runs in;
+- a child with a copy of the memory is cleaned of everything of ours and let go, unless forks are
+  followed;
 - an exec leaves nothing of ours behind: probes named by symbol are resolved anew, others are gone.
 """
 
@@ -17,6 +19,7 @@ from uprobes.errors import ProbeError
 from uprobes.probe import ProbeState
 from uprobes.process import Process
 from uprobes.ptrace import Event
+from uprobes.retiring import retire
 from uprobes.tracee import State, Tracee
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ class Lifetimes:
         self.engine = engine
         self.followed: set[int] = set()
 
-    # -- births -------------------------------------------------------------------------------------------------
+    # -- births ------------------------------------------------------------------------------------
+    # -------------
 
     def add(self, tid: int, pid: int, process: Process) -> Tracee:
         """Take a thread in."""
@@ -43,7 +47,8 @@ class Lifetimes:
         return tracee
 
     def newborn(self, tid: int) -> Tracee | None:
-        """Take in a thread or process that reports its first stop; None when it is not ours to keep.
+        """Take in a thread or process that reports its first stop; None when it is not ours to
+        keep.
 
         A forked child that is not followed is cleaned and let go here.
         """
@@ -74,7 +79,9 @@ class Lifetimes:
         return processes[0] if len(processes) == 1 else None
 
     def _forked(self, tid: int, pid: int, parent: Process) -> Tracee | None:
-        """Deal with a child that has a copy of the parent's memory, stopped before its first instruction."""
+        """Deal with a child that has a copy of the parent's memory, stopped before its first
+        instruction.
+        """
         child = Process(pid, parent.machine)
         child.inherit(parent)
         tracee = self.add(tid, pid, child)
@@ -84,7 +91,7 @@ class Lifetimes:
             self.engine.processes[pid] = child
             if self.engine.follow_forks:
                 return tracee
-            self.engine.retire(child)
+            retire(self.engine, child)
             tracee.detach()
         except (OSError, ProbeError):
             pass
@@ -102,13 +109,16 @@ class Lifetimes:
         return tracee
 
     def _leave_birthplace(self, tracee: Tracee, home: Process) -> None:
-        """Bring a thread that was born of a system call in a slot, behind the copy, to the original code."""
+        """Bring a thread that was born of a system call in a slot, behind the copy, to the original
+        code.
+        """
         registers = tracee.load()
         plan = home.plan_at(registers[home.machine.ip])
         if plan is not None:
             home.stepper.repair_newborn(plan, registers, tracee.process.memory)
 
-    # -- events -------------------------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------------
+    # -------------
 
     def on_event(self, tracee: Tracee, event: Event) -> None:
         """Take an event stop; the thread goes on afterwards."""
@@ -128,7 +138,9 @@ class Lifetimes:
             if ghost is not None:
                 ghost.process.tracees.pop(former, None)
                 ghost.state = State.GONE
-        for other in [t for t in process.tracees.values() if t.pid == tracee.pid and t is not tracee]:
+        for other in [
+            t for t in process.tracees.values() if t.pid == tracee.pid and t is not tracee
+        ]:
             self._drop(other)
         if tracee.pid != process.pid:
             self._exec_of_child(tracee)
@@ -154,7 +166,8 @@ class Lifetimes:
         engine.processes[tracee.pid] = fresh
         engine.on_exec(fresh, [])
 
-    # -- ends ---------------------------------------------------------------------------------------------------
+    # -- ends --------------------------------------------------------------------------------------
+    # -------------
 
     def on_end(self, tid: int, tracee: Tracee | None, status: int) -> None:
         """Take the end of a thread or of a whole process."""
@@ -198,7 +211,9 @@ def status_number(pid: int, key: str) -> int | None:
 
 
 def same_memory(one: int, other: int) -> bool:
-    """Tell whether two processes run in the same memory (kcmp(2)); raises OSError where the kernel can't say."""
+    """Tell whether two processes run in the same memory (kcmp(2)); raises OSError where the kernel
+    can't say.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     result = libc.syscall(SYS_KCMP, one, other, KCMP_VM, 0, 0)
     if result < 0:

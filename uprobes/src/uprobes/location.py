@@ -10,8 +10,8 @@ from uprobes.errors import ProbeError
 class Location:
     """One probe point of one process, with the names it goes by.
 
-    `address` is the run-time address. `elf_address` and `file_offset` are the other two ways to count;
-    `function_address` and `function_size` bound the function around it (0 when unknown).
+    `address` is the run-time address. `elf_address` and `file_offset` are the other two ways to
+    count; `function_address` and `function_size` bound the function around it (0 when unknown).
     """
 
     address: int
@@ -50,7 +50,9 @@ class Resolver(Protocol):
         ...
 
     def linker_hook(self, pid: int) -> int | None:
-        """Return the address that the dynamic linker calls whenever it changed what is mapped, None without one."""
+        """Return the address that the dynamic linker calls whenever it changed what is mapped, None
+        without one.
+        """
         ...
 
     def forget(self, pid: int) -> None:

@@ -69,12 +69,19 @@ def mapping_at(mappings: list[Mapping], address: int) -> Mapping | None:
 
 
 def gap_near(
-    mappings: list[Mapping], reach: tuple[int, ...], size: int, *, distance: int, lowest: int, highest: int,
+    mappings: list[Mapping],
+    reach: tuple[int, ...],
+    size: int,
+    *,
+    distance: int,
+    lowest: int,
+    highest: int,
     guard: int,
 ) -> int | None:
     """Find room for `size` bytes within `distance` of all of `reach`, preferably just below them.
 
-    Room below is preferred (heaps and stacks grow towards room above); `guard` bytes stay free on both sides.
+    Room below is preferred (heaps and stacks grow towards room above); `guard` bytes stay free on
+    both sides.
     """
     low = max([lowest, *(r - distance for r in reach)])
     high = min([highest, *(r + distance - size for r in reach)])

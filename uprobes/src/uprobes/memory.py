@@ -1,4 +1,6 @@
-"""The memory of a live process through /proc/PID/mem, which writes to text that the process itself may not write."""
+"""The memory of a live process through /proc/PID/mem, which writes to text that the process itself
+may not write.
+"""
 
 import contextlib
 import os
@@ -32,7 +34,9 @@ class ProcessMemory:
         return got
 
     def write(self, address: int, code: bytes) -> None:
-        """Write all of `code`, also to read-only private mappings; raises NotMapped where that can't be."""
+        """Write all of `code`, also to read-only private mappings; raises NotMapped where that
+        can't be.
+        """
         try:
             done = os.pwrite(self._fd, code, address)
         except (OSError, OverflowError) as error:
@@ -52,7 +56,8 @@ class ProcessMemory:
     def cstring(self, address: int, limit: int = CSTRING_LIMIT) -> bytes:
         """Read bytes up to (without) the first zero byte, at most `limit` of them.
 
-        A string that runs into memory that is not there ends at its edge; raises NotMapped when there is none.
+        A string that runs into memory that is not there ends at its edge; raises NotMapped when
+        there is none.
         """
         parts: list[bytes] = []
         left = limit

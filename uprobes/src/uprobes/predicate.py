@@ -1,7 +1,7 @@
 """Conditions on hits as text: `arg0 > 4096 and tid != 17` becomes a Python function of the hit.
 
-Names are arguments (`arg0`, `arg1`, …), `tid`, `pid`, registers, and for returns `retval` and `elapsed_ns`. Only
-comparisons, arithmetic and logic; nothing can be called.
+Names are arguments (`arg0`, `arg1`, …), `tid`, `pid`, registers, and for returns `retval` and
+`elapsed_ns`. Only comparisons, arithmetic and logic; nothing can be called.
 """
 
 import ast
@@ -13,10 +13,28 @@ from uprobes.errors import BadSpec
 from uprobes.hit import Hit
 
 ALLOWED = (
-    ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Constant, ast.Name, ast.Load,
-    ast.boolop, ast.operator, ast.unaryop, ast.cmpop, ast.IfExp, ast.Tuple,
+    ast.Expression,
+    ast.BoolOp,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.Compare,
+    ast.Constant,
+    ast.Name,
+    ast.Load,
+    ast.boolop,
+    ast.operator,
+    ast.unaryop,
+    ast.cmpop,
+    ast.IfExp,
+    ast.Tuple,
 )
-PLAIN = {"tid": "tid", "pid": "pid", "retval": "value", "elapsed_ns": "elapsed_ns", "address": "address"}
+PLAIN = {
+    "tid": "tid",
+    "pid": "pid",
+    "retval": "value",
+    "elapsed_ns": "elapsed_ns",
+    "address": "address",
+}
 ARGUMENT = re.compile(r"arg(\d{1,2})\Z")
 
 
@@ -37,7 +55,8 @@ class _Names(ast.NodeTransformer):
             return _expression(f"hit.registers[{name!r}]")
         raise BadSpec(
             f"the condition {self.text!r} names {name!r}, which a hit has not",
-            spec=self.text, code="bad-condition",
+            spec=self.text,
+            code="bad-condition",
             hint="known: arg0, arg1, …, tid, pid, retval, elapsed_ns and registers such as rdi",
         )
 
@@ -55,14 +74,18 @@ def compile_condition(text: str, registers: frozenset[str]) -> Callable[[Hit], o
         tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
         raise BadSpec(
-            f"the condition {text!r} can't be read: {error.msg}", spec=text, code="bad-condition",
+            f"the condition {text!r} can't be read: {error.msg}",
+            spec=text,
+            code="bad-condition",
             hint="write it as in Python: arg0 > 4096 and tid == 17",
         ) from None
     for node in ast.walk(tree):
         if not isinstance(node, ALLOWED):
             raise BadSpec(
-                f"the condition {text!r} uses {type(node).__name__.lower()}, which is not allowed in one",
-                spec=text, code="bad-condition", hint="pass a Python function as `where` instead",
+                f"the condition {text!r} has a {type(node).__name__.lower()}, which is too much",
+                spec=text,
+                code="bad-condition",
+                hint="pass a Python function as `where` instead",
             )
     body = ast.fix_missing_locations(_Names(text, registers).visit(tree))
     code: CodeType = compile(body, f"<where {text}>", "eval")

@@ -41,16 +41,21 @@ NEEDS_TRACER = Reason(
 class Probe:
     """What `Uprobe` and `Uretprobe` have in common: a place, a handler, and counts.
 
-    `vaddr` is a run-time address, or a spec such as `libc:malloc`. `method` forces one way of executing the
-    instruction, `forbid` rules some out. `where` lets only some hits reach the handler. An object may be registered
-    again as soon as it is unregistered; its counts go on.
+    `vaddr` is a run-time address, or a spec such as `libc:malloc`. `method` forces one way of
+    executing the instruction, `forbid` rules some out. `where` lets only some hits reach the
+    handler. An object may be registered again as soon as it is unregistered; its counts go on.
     """
 
     returns = False
 
     def __init__(
-        self, pid: int | None = None, vaddr: int | str = 0, handler: Handler | None = None, *,
-        where: Callable[[Hit], object] | None = None, method: Method | str | None = None,
+        self,
+        pid: int | None = None,
+        vaddr: int | str = 0,
+        handler: Handler | None = None,
+        *,
+        where: Callable[[Hit], object] | None = None,
+        method: Method | str | None = None,
         forbid: Collection[Method | str] = (),
     ) -> None:
         self.pid = pid
@@ -99,6 +104,11 @@ class Probe:
         return self.state in (ProbeState.ARMED, ProbeState.PENDING, ProbeState.DISABLED)
 
     @property
+    def armed(self) -> bool:
+        """Whether the breakpoint is in."""
+        return self.state is ProbeState.ARMED
+
+    @property
     def verdict(self) -> Verdict | None:
         """What may be done with the instruction, None before the probe was armed."""
         return None if self.point is None else self.point.verdict
@@ -120,7 +130,9 @@ class Probe:
 
     @property
     def cost_ns(self) -> int | None:
-        """The mean time of ours between a hit and the thread's going on, None before any was measured."""
+        """The mean time of ours between a hit and the thread's going on, None before any was
+        measured.
+        """
         point = self.point
         return None if point is None or not point.timed else point.time_ns // point.timed
 
@@ -129,22 +141,30 @@ class Probe:
 
 
 class Uprobe(Probe):
-    """A probe at an instruction: `handler(hit)` runs before it; without a handler hits are only counted."""
+    """A probe at an instruction: `handler(hit)` runs before it; without a handler hits are only
+    counted.
+    """
 
 
 class Uretprobe(Probe):
     """A probe on a function's return: `handler(ret)` gets value, outcome and time of each call.
 
-    `save(hit)` runs at the entry; what it gives is `ret.saved`. `entry_hits` counts entries, `hits` the returns.
+    `save(hit)` runs at the entry; what it gives is `ret.saved`. `entry_hits` counts entries, `hits`
+    the returns.
     """
 
     returns = True
 
     def __init__(
-        self, pid: int | None = None, vaddr: int | str = 0,
-        handler: Callable[[Return], object] | None = None, *,
-        save: Callable[[Hit], object] | None = None, where: Callable[[Hit], object] | None = None,
-        method: Method | str | None = None, forbid: Collection[Method | str] = (),
+        self,
+        pid: int | None = None,
+        vaddr: int | str = 0,
+        handler: Callable[[Return], object] | None = None,
+        *,
+        save: Callable[[Hit], object] | None = None,
+        where: Callable[[Hit], object] | None = None,
+        method: Method | str | None = None,
+        forbid: Collection[Method | str] = (),
     ) -> None:
         self.save = save
         self.entry_hits = 0
@@ -183,7 +203,15 @@ class ProbePoint:
     """One address of one process with the probes on it; made by the engine, read by everybody."""
 
     __slots__ = (
-        "_method", "_verdict", "address", "plan", "probes", "process", "short", "time_ns", "timed",
+        "_method",
+        "_verdict",
+        "address",
+        "plan",
+        "probes",
+        "process",
+        "short",
+        "time_ns",
+        "timed",
         "unplanned",
     )
 
@@ -193,7 +221,8 @@ class ProbePoint:
         self.probes: tuple[Probe, ...] = ()
         self.plan: Plan | None = None
         self.short = True
-        """Whether a thread can stand one byte behind the address without having hit the breakpoint."""
+        """Whether a thread can stand one byte behind the address without having hit the breakpoint.
+        """
         self.time_ns = 0
         self.timed = 0
         self.unplanned: dict[Method, Reason] = {}
@@ -222,14 +251,17 @@ class ProbePoint:
             if method is used:
                 break
             reason = self.verdict.why_not(method) or self.unplanned.get(method)
-            reasons[method] = reason or Reason("forbidden", "the probe forbids it, or forces another")
+            reasons[method] = reason or Reason(
+                "forbidden", "the probe forbids it, or forces another"
+            )
         return reasons
 
 
 def preference(verdict: Verdict) -> tuple[Method, ...]:
     """Order the methods by what a hit costs here, cheapest first.
 
-    Emulation that must read or write memory costs more system calls than letting a boosted copy do it.
+    Emulation that must read or write memory costs more system calls than letting a boosted copy do
+    it.
     """
     import insn
 
@@ -241,8 +273,8 @@ def preference(verdict: Verdict) -> tuple[Method, ...]:
 def choose(verdict: Verdict, probes: tuple[Probe, ...]) -> tuple[Method, ...]:
     """Return the methods that verdict and probes allow, the one to try first in front.
 
-    Probes at one address share one method: the first that forces one wins, and what any forbids is not used.
-    Empty when nothing is left.
+    Probes at one address share one method: the first that forces one wins, and what any forbids is
+    not used. Empty when nothing is left.
     """
     forced = next((p.wanted for p in probes if p.wanted is not None), None)
     forbidden = {m for p in probes for m in p.forbidden}

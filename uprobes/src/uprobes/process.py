@@ -53,7 +53,8 @@ class Process:
         self._call_site: int | None = None
         self._mappings: list[Mapping] | None = None
 
-    # -- what is mapped ---------------------------------------------------------------------------------------
+    # -- what is mapped
+    # ---------------------------------------------------------------------------------------
 
     def mappings(self, *, fresh: bool = False) -> list[Mapping]:
         """Return the mappings, as read at most one registration ago."""
@@ -62,23 +63,31 @@ class Process:
         return self._mappings
 
     def mapping_at(self, address: int) -> Mapping | None:
-        """Return the mapping that contains an address, looking again when it seems not to be there."""
-        return mapping_at(self.mappings(), address) or mapping_at(self.mappings(fresh=True), address)
+        """Return the mapping that contains an address, looking again when it seems not to be there.
+        """
+        return mapping_at(self.mappings(), address) or mapping_at(
+            self.mappings(fresh=True), address
+        )
 
-    # -- instructions -----------------------------------------------------------------------------------------
+    # -- instructions
+    # -----------------------------------------------------------------------------------------
 
     def decode(self, address: int) -> insn.Instruction:
-        """Decode the instruction at an address as it was before any probe; raises InsnError or NotMapped."""
+        """Decode the instruction at an address as it was before any probe; raises InsnError or
+        NotMapped.
+        """
         arch = self.machine.arch
         mapping = self.mapping_at(address)
         size = arch.max_length if mapping is None else min(arch.max_length, mapping.end - address)
         return insn.decode(self.breakpoints.read(address, max(size, 1)), address, arch)
 
     def judge(self, address: int) -> Verdict:
-        """Say what may be done with the instruction at an address; raises InsnError or NotMapped."""
+        """Say what may be done with the instruction at an address; raises InsnError or NotMapped.
+        """
         return insn.judge(self.decode(address))
 
-    # -- system calls -----------------------------------------------------------------------------------------
+    # -- system calls
+    # -----------------------------------------------------------------------------------------
 
     def may_call(self) -> None:
         """Raise CannotMap when no system call may be made in this process now."""
@@ -88,7 +97,9 @@ class Process:
             raise CannotMap("no thread of the process is stopped where it could map memory")
 
     def call(self, name: str, *arguments: int) -> int:
-        """Make a system call in the process by its `caller`; raises OSError, CannotMap or TargetGone."""
+        """Make a system call in the process by its `caller`; raises OSError, CannotMap or
+        TargetGone.
+        """
         self.may_call()
         assert self.caller is not None
         if self._call_site is None:
@@ -96,12 +107,15 @@ class Process:
             self._call_site = inject.find_call_instruction(self.pid, self.memory, code)
         return inject.call(self.caller, self._call_site, name, *arguments)
 
-    # -- plans ------------------------------------------------------------------------------------------------
+    # -- plans -------------------------------------------------------------------------------------
+    # -----------
 
     def plan(self, point: ProbePoint, caller: Tracee) -> ubp.Plan:
-        """Decide how a probe point is executed, at its first hit; `caller` is the thread that hit it.
+        """Decide how a probe point is executed, at its first hit; `caller` is the thread that hit
+        it.
 
-        Methods are tried from the cheapest on; one that needs a slot which can't be had is passed over.
+        Methods are tried from the cheapest on; one that needs a slot which can't be had is passed
+        over.
         """
         verdict = point.verdict
         self.caller = caller
@@ -164,7 +178,8 @@ class Process:
         return self.returns
 
     def drop_plan(self, point: ProbePoint) -> None:
-        """Give the slot of a probe point back; it is reused only after proof that nobody is inside."""
+        """Give the slot of a probe point back; it is reused only after proof that nobody is inside.
+        """
         plan = point.plan
         point.plan = None
         if plan is not None and plan.copy is not None:
@@ -178,11 +193,14 @@ class Process:
         return None if slot is None else self.copies.get(slot.address)
 
     def original_of(self, ip: int) -> int | None:
-        """Return the original address that an address in a slot stands for, None for any other address."""
+        """Return the original address that an address in a slot stands for, None for any other
+        address.
+        """
         plan = self.plan_at(ip)
         return None if plan is None else plan.original_of(ip)
 
-    # -- births and new programs --------------------------------------------------------------------------------
+    # -- births and new programs
+    # --------------------------------------------------------------------------------
 
     def inherit(self, parent: "Process") -> None:
         """Take over what a copy of the parent's memory holds of ours."""
@@ -210,7 +228,8 @@ class Process:
         self.ended = True
         self.memory.close()
 
-    # -- end --------------------------------------------------------------------------------------------------
+    # -- end ---------------------------------------------------------------------------------------
+    # -----------
 
     def stopped_tracee(self) -> Tracee | None:
         """Return a stopped thread that could make a system call."""

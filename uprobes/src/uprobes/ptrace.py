@@ -1,6 +1,7 @@
 """ptrace and its neighbours through ctypes: thin wrappers that raise OSError, and nothing else.
 
-Numbers are Linux's (include/uapi/linux/ptrace.h, wait.h); they are the same on every architecture here.
+Numbers are Linux's (include/uapi/linux/ptrace.h, wait.h); they are the same on every architecture
+here.
 """
 
 import ctypes
@@ -13,7 +14,11 @@ from dataclasses import dataclass
 WALL = 0x40000000
 """Wait for clones and for children alike (wait(2))."""
 WNOTHREAD = 0x20000000
-"""Wait only for tracees and children of the calling thread, so that a program that uses us keeps its own."""
+"""Wait only for tracees and children of the calling thread, so that a program that uses us keeps
+its own.
+"""
+
+WAIT_FLAGS = WALL | WNOTHREAD
 
 
 class Request(enum.IntEnum):
@@ -78,7 +83,12 @@ class TrapCode(enum.IntEnum):
 
 
 FOLLOW = (
-    Option.FORK | Option.VFORK | Option.CLONE | Option.EXEC | Option.VFORK_DONE | Option.EXIT
+    Option.FORK
+    | Option.VFORK
+    | Option.CLONE
+    | Option.EXEC
+    | Option.VFORK_DONE
+    | Option.EXIT
     | Option.SYSGOOD
 )
 """The options every tracee gets: births, exec and exit are always seen."""
@@ -91,7 +101,8 @@ _quick = ctypes.PyDLL(None, use_errno=True)
 request = ctypes.PYFUNCTYPE(
     ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong
 )(("ptrace", ctypes.PyDLL(None)))
-"""ptrace itself for the hot path: returns -1 on failure, sets no error, keeps the interpreter lock."""
+"""ptrace itself for the hot path: returns -1 on failure, sets no error, keeps the interpreter lock.
+"""
 
 wait_any = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(
     ("waitpid", ctypes.CDLL(None))
@@ -120,7 +131,8 @@ def seize(tid: int, options: Option) -> None:
 
 
 def event_message(tid: int) -> int:
-    """Return the number that came with an event stop: a new thread's, an old one's, an exit status."""
+    """Return the number that came with an event stop: a new thread's, an old one's, an exit status.
+    """
     number = ctypes.c_ulong()
     call(Request.GETEVENTMSG, tid, 0, ctypes.addressof(number))
     return number.value
@@ -139,11 +151,16 @@ class SignalInfo:
     @classmethod
     def from_bytes(cls, raw: bytes) -> "SignalInfo":
         """Read the fields of a 128-byte siginfo_t (64-bit layout)."""
-        number, code = int.from_bytes(raw[0:4], "little"), int.from_bytes(
-            raw[8:12], "little", signed=True
+        number, code = (
+            int.from_bytes(raw[0:4], "little"),
+            int.from_bytes(raw[8:12], "little", signed=True),
         )
         return cls(
-            number, code, int.from_bytes(raw[16:24], "little"), int.from_bytes(raw[16:20], "little"), raw
+            number,
+            code,
+            int.from_bytes(raw[16:24], "little"),
+            int.from_bytes(raw[16:20], "little"),
+            raw,
         )
 
     @property
@@ -157,9 +174,7 @@ class SignalInfo:
         return SignalInfo.from_bytes(raw)
 
 
-FAULTS = frozenset(
-    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP}
-)
+FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP})
 
 
 def signal_info(tid: int) -> SignalInfo:
@@ -197,7 +212,9 @@ def tgkill(pid: int, tid: int, number: int) -> None:
 
 
 def interruptible_wait(number: int) -> None:
-    """Let a signal end `wait_any` early: an empty C handler, without SA_RESTART, that Python never sees."""
+    """Let a signal end `wait_any` early: an empty C handler, without SA_RESTART, that Python never
+    sees.
+    """
     nothing = ctypes.cast(_blocking.abs, ctypes.c_void_p)
     _blocking.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
     _blocking.signal.restype = ctypes.c_void_p

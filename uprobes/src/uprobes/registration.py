@@ -1,110 +1,268 @@
-"""The names of the original interface: register and unregister probe objects, one or many, by process number.
-
-A process is attached when its first probe object is registered, and detached when the last one is taken out.
+"""All probes of one target: what is in, what was refused, what waits for its object to be mapped.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import TypedDict
 
-from uprobes.attach import attach
-from uprobes.errors import NotRegistered, ProbeError
-from uprobes.probe import Probe, Uprobe, Uretprobe
-from uprobes.target import Registration, Target
+from insn import InsnError, Method, Verdict
+from uprobes.errors import AlreadyRegistered, ProbeError
+from uprobes.hit import Hit
+from uprobes.location import Location, Resolution, Resolver
+from uprobes.probe import Handler, Probe, ProbeState, Uprobe, Uretprobe
+from uprobes.process import Process
 
-_lock = threading.RLock()
-_targets: dict[int, Target] = {}
-_registered: dict[int, set[int]] = {}
-
-
-def register_uprobe(probe: Uprobe) -> None:
-    """Put one probe in; raises ProbeError with the reason when it is refused."""
-    _register_one(probe)
+Wanted = list[tuple[Probe, Location]]
 
 
-def register_uretprobe(probe: Uretprobe) -> None:
-    """Put one return probe in; raises ProbeError with the reason when it is refused."""
-    _register_one(probe)
+@dataclass(slots=True)
+class Registration:
+    """What came of registering.
 
-
-def unregister_uprobe(probe: Uprobe) -> None:
-    """Take one probe out; the object can be registered again at once. Raises NotRegistered."""
-    _unregister([probe])
-
-
-def unregister_uretprobe(probe: Uretprobe) -> None:
-    """Take one return probe out; calls under way end unreported. Raises NotRegistered."""
-    _unregister([probe])
-
-
-def register_uprobes(probes: Iterable[Probe]) -> list[Registration]:
-    """Put many probes in, per process in one go; return a Registration for each process.
-
-    What is refused is in the results, never raised.
+    `probes` are in, `refused` holds the errors of those that are not, `pending` the specs that wait
+    for their object.
     """
-    by_pid: dict[int, list[Probe]] = {}
-    for probe in probes:
-        by_pid.setdefault(_pid(probe), []).append(probe)
-    return [_register(pid, group) for pid, group in by_pid.items()]
+
+    owner: "Registrations"
+    probes: list[Probe] = field(default_factory=list)
+    refused: list[ProbeError] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+
+    def unregister(self) -> None:
+        """Take all of its probes out, and stop waiting for the pending ones."""
+        self.owner.unregister(self.probes)
+        self.owner.forget_pending(self)
 
 
-def unregister_uprobes(probes: Iterable[Probe]) -> None:
-    """Take many probes out, per process in one go; raises NotRegistered when one is not in."""
-    _unregister(list(probes))
+class Keywords(TypedDict, total=False):
+    """What can be said of every probe, as keywords.
+
+    `where` lets only some hits reach the handler (a function, or a condition such as
+    `arg0 > 4096`), `method` forces one way of executing the instruction, `forbid` rules some out.
+    """
+
+    where: Callable[[Hit], object] | str | None
+    method: Method | str | None
+    forbid: Collection[Method | str]
 
 
-register_uretprobes = register_uprobes
-unregister_uretprobes = unregister_uprobes
+class ReturnKeywords(Keywords, total=False):
+    """The same for return probes: `save(hit)` runs at each entry, what it gives is `ret.saved`."""
+
+    save: Callable[[Hit], object] | None
 
 
-def _register_one(probe: Probe) -> None:
-    registration = _register(_pid(probe), [probe])
-    if registration.refused:
-        raise registration.refused[0]
+@dataclass(frozen=True, slots=True)
+class ProbeOptions:
+    """How the probes are to be made that one call registers."""
+
+    handler: Handler | None = None
+    returns: bool = False
+    where: Callable[[Hit], object] | None = None
+    save: Callable[[Hit], object] | None = None
+    method: Method | str | None = None
+    forbid: Collection[Method | str] = ()
+
+    def make(self, pid: int, location: Location) -> Probe:
+        """Make the probe for one location."""
+        if self.returns:
+            probe: Probe = Uretprobe(
+                pid,
+                location.spec,
+                self.handler,
+                save=self.save,
+                where=self.where,
+                method=self.method,
+                forbid=self.forbid,
+            )
+        else:
+            probe = Uprobe(
+                pid,
+                location.spec,
+                self.handler,
+                where=self.where,
+                method=self.method,
+                forbid=self.forbid,
+            )
+        probe.location = location
+        return probe
 
 
-def _register(pid: int, probes: list[Probe]) -> Registration:
-    with _lock:
-        target = _targets.get(pid)
-        if target is None or target.detached or target.exit_status is not None:
-            target = _targets[pid] = attach(pid)
-            _registered[pid] = set()
-        try:
-            registration = target.register_probes(probes)
-        finally:
-            _registered[pid] |= {id(probe) for probe in probes if probe.registered}
-            _detach_if_idle(pid)
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A spec that waits for its object, and how its probes will be made."""
+
+    spec: str
+    make: Callable[[Location], Probe]
+    registration: Registration
+
+
+class Registrations:
+    """The probes of one target.
+
+    `process` gives the target's process or raises TargetGone; `arm` and `disarm` do the work where
+    it has to be done; `ask` lets the policy see what is about to be registered.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        process: Callable[[], Process],
+        arm: Callable[[Process, Wanted], list[ProbeError]],
+        disarm: Callable[[list[Probe]], None],
+        ask: Callable[[tuple[Location, ...]], None],
+    ) -> None:
+        self.probes: list[Probe] = []
+        self.resolver = resolver
+        self._process = process
+        self._do_arm = arm
+        self._do_disarm = disarm
+        self._ask = ask
+        self._pending: list[Pending] = []
+        self._lock = threading.RLock()
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The specs that wait for their object to be mapped."""
+        return tuple(item.spec for item in self._pending)
+
+    def register(self, specs: str | Iterable[str], options: ProbeOptions) -> Registration:
+        """Register probes on everything that the specs name, in one go."""
+        registration = Registration(self)
+        wanted: Wanted = []
+        pid = self._process().pid
+
+        def make(location: Location) -> Probe:
+            return options.make(pid, location)
+
+        for spec in [specs] if isinstance(specs, str) else specs:
+            try:
+                resolution = self._resolve(spec)
+            except ProbeError as error:
+                registration.refused.append(error)
+                continue
+            registration.refused += resolution.refused
+            if resolution.pending:
+                registration.pending.append(spec)
+                self._pending.append(Pending(spec, make, registration))
+            wanted += [(make(location), location) for location in resolution.locations]
+        self._arm(registration, wanted)
         return registration
 
-
-def _unregister(probes: list[Probe]) -> None:
-    with _lock:
-        by_pid: dict[int, list[Probe]] = {}
+    def register_probes(self, probes: Iterable[Probe]) -> Registration:
+        """Register probe objects, none of which may be registered now; raises AlreadyRegistered."""
+        registration = Registration(self)
+        wanted: Wanted = []
         for probe in probes:
-            pid = _pid(probe)
-            if id(probe) not in _registered.get(pid, ()):
-                raise NotRegistered(
-                    "the probe object is not registered", spec=probe.spec, hint="register it first"
+            if probe.registered:
+                raise AlreadyRegistered(
+                    "the probe object is registered", spec=probe.spec, hint="unregister it first"
                 )
-            by_pid.setdefault(pid, []).append(probe)
-        for pid, group in by_pid.items():
-            _targets[pid].unregister(group)
-            _registered[pid] -= {id(probe) for probe in group}
-            _detach_if_idle(pid)
+            try:
+                resolution = self._resolve(probe.spec)
+                if resolution.refused and not resolution.locations:
+                    raise resolution.refused[0]
+            except ProbeError as error:
+                probe.state, probe.error = ProbeState.REFUSED, error
+                registration.refused.append(error)
+                continue
+            if resolution.pending:
+                self._wait_for(probe, registration)
+            elif resolution.locations:
+                wanted.append((probe, resolution.locations[0]))
+        self._arm(registration, wanted)
+        return registration
+
+    def _wait_for(self, probe: Probe, registration: Registration) -> None:
+        probe.state = ProbeState.PENDING
+        registration.pending.append(probe.spec)
+        self._pending.append(Pending(probe.spec, lambda _location: probe, registration))
+
+    def _resolve(self, spec: str) -> Resolution:
+        try:
+            return self.resolver.resolve(spec, self._process().pid)
+        except InsnError as error:
+            raise ProbeError(error.why, spec=spec, code=str(error.code), hint=error.hint) from None
+
+    def _arm(self, registration: Registration, wanted: Wanted) -> None:
+        if not wanted:
+            return
+        self._ask(tuple(location for _, location in wanted))
+        registration.refused += self._do_arm(self._process(), wanted)
+        armed = [probe for probe, _ in wanted if probe.state is ProbeState.ARMED]
+        registration.probes += armed
+        with self._lock:
+            known = {id(probe) for probe in self.probes}
+            self.probes += [probe for probe in armed if id(probe) not in known]
+
+    def unregister(self, probes: Iterable[Probe]) -> None:
+        """Take probes out, in one go; those that are not in are left alone. Their counts stay."""
+        leaving = list(probes)
+        with self._lock:
+            for probe in leaving:
+                if probe.state is ProbeState.PENDING:
+                    probe.state = ProbeState.UNREGISTERED
+        self._do_disarm(leaving)
+
+    def forget_pending(self, registration: Registration) -> None:
+        """Stop waiting for the objects that a registration waits for."""
+        with self._lock:
+            self._pending = [
+                item for item in self._pending if item.registration is not registration
+            ]
+            registration.pending.clear()
+
+    def wait_again(self, lost: Iterable[Probe]) -> None:
+        """Let probes that a new program lost wait for their objects in it."""
+        for probe in lost:
+            self._wait_for(probe, Registration(self))
+
+    def arm_pending(self) -> None:
+        """Try everything that waits once more: objects were mapped."""
+        with self._lock:
+            waiting, self._pending = self._pending, []
+        still: list[Pending] = []
+        for item in waiting:
+            registration = item.registration
+            try:
+                resolution = self._resolve(item.spec)
+                if resolution.pending:
+                    still.append(item)
+                    continue
+                if item.spec in registration.pending:
+                    registration.pending.remove(item.spec)
+                registration.refused += resolution.refused
+                made = [(item.make(location), location) for location in resolution.locations]
+                self._arm(registration, [(p, at) for p, at in made if not p.armed])
+            except ProbeError as error:
+                registration.refused.append(error)
+        with self._lock:
+            self._pending += still
+
+    def gone(self) -> None:
+        """Mark every probe that is in as gone with its process."""
+        for probe in self.probes:
+            if probe.registered:
+                probe.state = ProbeState.GONE
+
+    def check(self, specs: str | Iterable[str]) -> list[tuple[Location, Verdict | ProbeError]]:
+        """Say what may be done at every place that the specs name; raises for a bad spec."""
+        results: list[tuple[Location, Verdict | ProbeError]] = []
+        process = self._process()
+        for spec in [specs] if isinstance(specs, str) else specs:
+            resolution = self._resolve(spec)
+            results += [(Location(error.address or 0, spec), error) for error in resolution.refused]
+            results += [(location, _judge(process, location)) for location in resolution.locations]
+        return results
 
 
-def _detach_if_idle(pid: int) -> None:
-    """Let a process go that has no probe left; a handler leaves that to the next call from outside."""
-    target = _targets[pid]
-    if not _registered[pid] and not target.in_handler:
-        del _targets[pid], _registered[pid]
-        target.detach()
-
-
-def _pid(probe: Probe) -> int:
-    if probe.pid is None:
-        raise ProbeError(
-            "the probe object names no process", spec=probe.spec, code="no-pid", hint="give it a pid"
+def _judge(process: Process, location: Location) -> Verdict | ProbeError:
+    try:
+        return process.judge(location.address)
+    except InsnError as error:
+        return ProbeError(
+            error.why, spec=location.spec, address=location.address, code=str(error.code)
         )
-    return probe.pid
-
-
+    except ProbeError as error:
+        return error

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def retire(engine: "Engine", process: Process) -> None:
     """Undo everything in a process whose threads are all stopped, so that they can be let go.
 
-    Works on our own process and on a fork's copy of it. What can't be undone because the memory is gone needs no
-    undoing.
+    Works on our own process and on a fork's copy of it. What can't be undone because the memory is
+    gone needs no undoing.
     """
     home = process.inherited or process
     process.breakpoints.remove_many([b.address for b in list(process.breakpoints)])
@@ -35,7 +35,8 @@ def retire(engine: "Engine", process: Process) -> None:
 
 
 def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Process) -> None:
-    """Bring a thread out of slots and steps, and back in front of a breakpoint it was stopped by."""
+    """Bring a thread out of slots and steps, and back in front of a breakpoint it was stopped by.
+    """
     registers, machine = tracee.registers, tracee.machine
     if tracee.step is not None:
         engine.signals.give_up_step(tracee)
@@ -45,6 +46,10 @@ def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Proc
         registers[machine.ip] = original
     elif tracee.pending == BREAK_STATUS:
         address = ip - machine.breakpoint_skew
+        returned = process.internal.get(address)
+        if returned is not None and returned(tracee):
+            tracee.pending = None
+            return
         if address in process.points or address in home.points:
             registers[machine.ip] = address
             tracee.pending = None

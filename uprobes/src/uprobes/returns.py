@@ -1,11 +1,13 @@
-"""Return probes: the return address on the stack is exchanged for a trampoline, and put back in time.
+"""Return probes: the return address on the stack is exchanged for a trampoline, and put back in
+time.
 
 Rules:
-- an instance belongs to the place on the stack that holds the return address, not to a thread: a frame may return on
-  another thread (coroutines), and frames on other stacks are never mistaken for dead ones;
+- an instance belongs to the place on the stack that holds the return address, not to a thread: a
+  frame may return on another thread (coroutines), and frames on other stacks are never mistaken for
+  dead ones;
 - several instances on one place form a chain (several probes, tail calls): all end together;
-- an instance is known to be dead (`unwound`) when a new call uses its place, when a frame above it on the same stack
-  returns, or when its place no longer holds the trampoline;
+- an instance is known to be dead (`unwound`) when a new call uses its place, when a frame above it
+  on the same stack returns, or when its place no longer holds the trampoline;
 - at the end the real return addresses are written back, so that nothing of ours is needed any more.
 """
 
@@ -47,7 +49,9 @@ class Frame:
 
 
 class Returns:
-    """The return instances of one process; `report` gets each finished one with the probe that waits for it."""
+    """The return instances of one process; `report` gets each finished one with the probe that
+    waits for it.
+    """
 
     def __init__(self, process: "Process", trampoline: int) -> None:
         self.process = process
@@ -56,7 +60,9 @@ class Returns:
         self.by_thread: dict[int, list[int]] = {}
 
     def enter(self, hit: Hit, probe: "Uretprobe", saved: object) -> None:
-        """Take over the return address of the function that `hit` has just entered; raises NotMapped."""
+        """Take over the return address of the function that `hit` has just entered; raises
+        NotMapped.
+        """
         process, tracee = self.process, hit.tracee
         size = process.machine.arch.pointer_size
         place = tracee.registers[process.machine.sp]
@@ -66,7 +72,8 @@ class Returns:
             if frame is None:
                 raise ProbeError(
                     "the return address is our trampoline, but no call is known to wait there",
-                    address=place, code="lost-frame",
+                    address=place,
+                    code="lost-frame",
                 )
         else:
             if frame is not None:
@@ -74,12 +81,11 @@ class Returns:
             process.memory.write(place, self.trampoline.to_bytes(size, "little"))
             frame = self.frames[place] = Frame(place, held, tracee.tid)
             self.by_thread.setdefault(tracee.tid, []).append(place)
-        frame.instances.append(
-            ReturnInstance(probe, tracee.tid, time.perf_counter_ns(), saved)
-        )
+        frame.instances.append(ReturnInstance(probe, tracee.tid, time.perf_counter_ns(), saved))
 
     def leave(self, tracee: Tracee) -> bool:
-        """End the call whose return brought a thread to the trampoline; False when none is known."""
+        """End the call whose return brought a thread to the trampoline; False when none is known.
+        """
         now = time.perf_counter_ns()
         machine = self.process.machine
         sp = tracee.registers[machine.sp]
@@ -98,7 +104,8 @@ class Returns:
         return self.frames.get(max(places)) if places else None
 
     def _bury(self, frame: Frame, tracee: Tracee) -> None:
-        """End the frames that were called from within `frame` on the same stack and never returned."""
+        """End the frames that were called from within `frame` on the same stack and never returned.
+        """
         deeper = [p for p in self.by_thread.get(frame.tid, ()) if p < frame.place]
         if not deeper:
             return
@@ -146,7 +153,9 @@ class Returns:
         return None if frame is None else frame.original
 
     def restore(self, process: "Process | None" = None) -> int:
-        """Write the real return addresses back into a process (ours, or a copy of it); return how many."""
+        """Write the real return addresses back into a process (ours, or a copy of it); return how
+        many.
+        """
         memory = (process or self.process).memory
         size = self.process.machine.arch.pointer_size
         restored = 0

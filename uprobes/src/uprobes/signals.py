@@ -1,8 +1,8 @@
 """Signals that meet a thread inside a slot or a step: the program must see them at the probe point.
 
 Rules:
-- a fault of the copy is the instruction's own: the step is undone, addresses of the copy in the siginfo become the
-  original's, and the signal is delivered;
+- a fault of the copy is the instruction's own: the step is undone, addresses of the copy in the
+  siginfo become the original's, and the signal is delivered;
 - any other signal waits until a step is done; a boosted copy is stepped to its end first;
 - an instruction that repeats (rep) is interrupted between two rounds, as the CPU would;
 - where the instruction runs again afterwards, that is the same hit: `Tracee.restarting` says so.
@@ -61,7 +61,8 @@ class Signals:
         tracee.restart_at(original)
 
     def leave_slot(self, tracee: Tracee) -> None:
-        """Bring a stopped thread whose registers are loaded out of any slot, to the original code."""
+        """Bring a stopped thread whose registers are loaded out of any slot, to the original code.
+        """
         process = tracee.process
         ip_name = process.machine.ip
         ip = tracee.registers[ip_name]
@@ -78,7 +79,9 @@ class Signals:
             tracee.registers[ip_name] = original
 
     def _finish_copy(self, tracee: Tracee, plan: Plan) -> None:
-        """Step a boosted copy that has not run yet; a fault of it leaves the thread at the probe point."""
+        """Step a boosted copy that has not run yet; a fault of it leaves the thread at the probe
+        point.
+        """
         process, registers = tracee.process, tracee.registers
         flags = registers[process.machine.flags]
         while True:
@@ -103,7 +106,9 @@ class Signals:
         process.stepper.repair_in_place(plan, flags, registers, process.memory)
 
     def advance(self, tracee: Tracee, status: int) -> int | None:
-        """Take a stop inside a step: AGAIN, or the signal (0 for none) with which the thread goes on."""
+        """Take a stop inside a step: AGAIN, or the signal (0 for none) with which the thread goes
+        on.
+        """
         process, step = tracee.process, tracee.step
         assert step is not None
         number = os.WSTOPSIG(status)
@@ -130,7 +135,9 @@ class Signals:
         return AGAIN
 
     def _interrupt_call(self, tracee: Tracee, step: Step) -> None:
-        """Let a signal into a system call that is being stepped: it may have been waiting for just that."""
+        """Let a signal into a system call that is being stepped: it may have been waiting for just
+        that.
+        """
         process, registers = tracee.process, tracee.registers
         copy = step.plan.copy
         start = step.plan.instruction.address if copy is None else copy.address
@@ -145,8 +152,9 @@ class Signals:
     def restart_call(self, tracee: Tracee) -> None:
         """Undo what our own stop did to a system call that can't be restarted by the kernel.
 
-        epoll_wait and some others return EINTR when a tracer stops the thread, although no signal came (signal(7),
-        "Interruption of system calls by stop signals"); without us they would have gone on waiting.
+        epoll_wait and some others return EINTR when a tracer stops the thread, although no signal
+        came (signal(7), "Interruption of system calls by stop signals"); without us they would have
+        gone on waiting.
         """
         registers, machine = tracee.load(), tracee.machine
         number = registers[machine.system_call]

@@ -1,7 +1,7 @@
 """One thread under trace: its registers, its state, and how it goes on.
 
-Registers live in one buffer that GETREGS fills. Writes are remembered: a moved program counter alone costs a single
-word to write back, anything else the whole set.
+Registers live in one buffer that GETREGS fills. Writes are remembered: a moved program counter
+alone costs a single word to write back, anything else the whole set.
 """
 
 import ctypes
@@ -50,7 +50,7 @@ class Registers:
         self._ip = machine.ip
 
     def __getitem__(self, name: str) -> int:
-        return self.words[self._index[name]]  # type: ignore[no-any-return]  # memoryview of words
+        return self.words[self._index[name]]
 
     def __setitem__(self, name: str, value: int) -> None:
         self.words[self._index[name]] = value
@@ -87,12 +87,16 @@ class Tracee:
     state: State = State.RUNNING
     step: "Step | None" = None
     pending: int | None = None
-    """The wait status that was reported while the thread was held, None when it only stopped for us."""
+    """The wait status that was reported while the thread was held, None when it only stopped for
+    us.
+    """
     interrupted: bool = False
     """Whether we asked the thread to stop and have not seen it do so."""
     held: deque[HeldSignal] = field(default_factory=deque)
     restarting: tuple[int, int] | None = None
-    """Probe point and stack pointer of a hit whose instruction did not run: the next one there is the same hit."""
+    """Probe point and stack pointer of a hit whose instruction did not run: the next one there is
+    the same hit.
+    """
     buffer: bytearray = field(init=False)
     words: memoryview = field(init=False)
     words_address: int = field(init=False)
@@ -131,7 +135,9 @@ class Tracee:
         self.registers.changed = CLEAN
 
     def resume(self, number: int = 0, *, step: bool = False) -> None:
-        """Let the stopped thread go on, with a signal or without; a thread that was killed meanwhile is left alone."""
+        """Let the stopped thread go on, with a signal or without; a thread that was killed
+        meanwhile is left alone.
+        """
         try:
             self.flush()
             ptrace.call(Request.SINGLESTEP if step else Request.CONT, self.tid, 0, number)
@@ -167,7 +173,8 @@ class Tracee:
         self.held.append(HeldSignal(number, info))
 
     def take_held(self) -> int:
-        """Prepare the next held signal for delivery at the present signal stop; 0 when none is held.
+        """Prepare the next held signal for delivery at the present signal stop; 0 when none is
+        held.
 
         Further ones are sent again, so that each meets its own handler.
         """
@@ -188,7 +195,9 @@ class Tracee:
         return first.number
 
     def restart_at(self, address: int) -> None:
-        """Note that the thread will meet the breakpoint at an address again for a hit that was counted."""
+        """Note that the thread will meet the breakpoint at an address again for a hit that was
+        counted.
+        """
         self.restarting = (address, self.registers[self.machine.sp])
 
     def detach(self, number: int = 0) -> None:
@@ -204,4 +213,6 @@ class Tracee:
 
 BREAK_STATUS = (signal.SIGTRAP << 8) | 0x7F
 """The wait status of a plain SIGTRAP stop."""
+CALL_STOP = signal.SIGTRAP | 0x80
+"""What a stop at a system call reports as its signal (PTRACE_O_TRACESYSGOOD)."""
 STOP_SIGNALS = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})

@@ -1,7 +1,8 @@
-"""The thread that traces: the kernel lets only the thread that attached use ptrace, so everything goes through it.
+"""The thread that traces: the kernel lets only the thread that attached use ptrace, so everything
+goes through it.
 
-Others hand it work with `call`. It usually sits in waitpid; a signal that does nothing but end that wait is sent
-until it has noticed.
+Others hand it work with `call`. It usually sits in waitpid; a signal that does nothing but end that
+wait is sent until it has noticed.
 """
 
 import contextlib
@@ -35,7 +36,8 @@ def _hang_bell() -> None:
 class Tracer:
     """One tracing thread and the work that waits for it.
 
-    `main` is run in the thread; it calls `obey` whenever it is between two stops, and returns to end the thread.
+    `main` is run in the thread; it calls `obey` whenever it is between two stops, and returns to
+    end the thread.
     """
 
     def __init__(self, main: Callable[[], None], name: str) -> None:

@@ -1,4 +1,6 @@
-"""The record that each machine fills in: where ptrace keeps registers, how calls and system calls pass values."""
+"""The record that each machine fills in: where ptrace keeps registers, how calls and system calls
+pass values.
+"""
 
 import platform
 from collections.abc import Mapping
@@ -12,19 +14,24 @@ from insn import Arch
 class Machine:
     """One architecture as the kernel shows it to a tracer.
 
-    To add one: the order of its `user_regs_struct`, which word is what, how far the program counter stands behind
-    a breakpoint when it is reported, how functions get arguments, and how a system call is made.
+    To add one: the order of its `user_regs_struct`, which word is what, how far the program counter
+    stands behind a breakpoint when it is reported, how functions get arguments, and how a system
+    call is made.
     """
 
     arch: Arch
     names: tuple[str, ...]
-    """Register names (insn's) in the order of GETREGS, one word each; others as the kernel calls them."""
+    """Register names (insn's) in the order of GETREGS, one word each; others as the kernel calls
+    them.
+    """
     ip: str
     sp: str
     flags: str
     result: str
     system_call: str
-    """The register in which the kernel keeps the number of the system call being restarted, -1 for none."""
+    """The register in which the kernel keeps the number of the system call being restarted, -1 for
+    none.
+    """
     trap_flag: int
     breakpoint_skew: int
     """How far behind the breakpoint's address the program counter is reported."""
@@ -37,7 +44,8 @@ class Machine:
     calls: Mapping[str, int]
     """System call numbers by name."""
     interrupted: Mapping[int, str] = field(default_factory=dict)
-    """System calls that return EINTR when a tracer stops them, although no signal came (signal(7))."""
+    """System calls that return EINTR when a tracer stops them, although no signal came (signal(7)).
+    """
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -46,7 +54,8 @@ class Machine:
 
 
 def machine_of_host() -> Machine:
-    """Return the record of the machine this runs on; raises UnsupportedTarget where there is none."""
+    """Return the record of the machine this runs on; raises UnsupportedTarget where there is none.
+    """
     from uprobes.errors import UnsupportedTarget
     from uprobes.machine.x86_64 import X86_64
 

@@ -1,0 +1,142 @@
+"""Hold threads: all of them for a step in place, or to leave them for good.
+
+Rules:
+- what a thread reports while it is being held is kept in `Tracee.pending` and taken when it is
+  released;
+- stops that run handlers are put off to the loop (`later`): taking them may hold everybody again.
+"""
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from insn import Flow
+from uprobes import lifetimes, ptrace
+from uprobes.errors import ProbeError
+from uprobes.ptrace import WAIT_FLAGS, WALL, Event, Request
+from uprobes.retiring import retire
+from uprobes.signals import AGAIN
+from uprobes.tracee import CALL_STOP, State, Tracee
+
+if TYPE_CHECKING:
+    from uprobes.engine import Engine
+
+BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
+
+
+class Holding:
+    """Stops and releases an engine's threads.
+
+    `later` are the threads that are held with a stop yet to be taken, in the order in which they
+    are to go on.
+    """
+
+    def __init__(self, engine: "Engine") -> None:
+        self.engine = engine
+        self.later: deque[int] = deque()
+
+    def step_in_place(self, tracee: Tracee, address: int) -> None:
+        """Execute an instruction where it stands while every other thread of the process is held.
+
+        A system call is only followed until it has begun, so that one that waits for another thread
+        does not wait for ever; its end needs no repair then.
+        """
+        process, step = tracee.process, tracee.step
+        assert step is not None
+        is_call = step.plan.instruction.flow is Flow.SYSTEM_CALL
+        others = [t for t in process.tracees.values() if t is not tracee]
+        self.quiesce(others)
+        lifted = process.breakpoints.at(address) is not None
+        onward: int | None = AGAIN
+        status = 0
+        try:
+            if lifted:
+                process.breakpoints.lift(address)
+            while onward is AGAIN:
+                tracee.flush()
+                request = Request.SYSCALL if is_call else Request.SINGLESTEP
+                ptrace.call(request, tracee.tid)
+                _, status = os.waitpid(tracee.tid, WALL)
+                if not os.WIFSTOPPED(status) or status >> 16 == Event.EXIT:
+                    break
+                if os.WSTOPSIG(status) == CALL_STOP:
+                    tracee.step, onward = None, 0
+                else:
+                    onward = self.engine.signals.advance(tracee, status)
+        finally:
+            if lifted:
+                with contextlib.suppress(ProbeError):
+                    process.breakpoints.lower(address)
+        if onward is AGAIN:
+            tracee.step = None
+            self.engine.on_stop(tracee.tid, status)
+        else:
+            tracee.resume(onward)
+        self.release(others)
+
+    def quiesce(self, tracees: Iterable[Tracee]) -> None:
+        """Stop all of these threads; what they report instead of stopping for us is kept for
+        `release`.
+        """
+        waiting = set()
+        for tracee in tracees:
+            if tracee.state not in (State.STOPPED, State.GONE):
+                tracee.interrupt()
+                tracee.interrupted = True
+                waiting.add(tracee.tid)
+        while waiting:
+            tid, status = os.waitpid(-1, WAIT_FLAGS)
+            waiting.discard(tid)
+            if not os.WIFSTOPPED(status):
+                self.engine.on_stop(tid, status)
+                waiting &= self.engine.tracees.keys()
+                continue
+            stopped = self.engine.tracees.get(tid) or self.engine.lifetimes.adopt(tid)
+            if stopped is not None:
+                stopped.state = State.STOPPED
+                stopped.pending = status
+                if status >> 16 in BIRTHS:
+                    child = ptrace.event_message(tid)
+                    if (
+                        child not in self.engine.tracees
+                        and lifetimes.thread_group(child) is not None
+                    ):
+                        waiting.add(child)
+
+    def release(self, tracees: Iterable[Tracee]) -> None:
+        """Let threads that were held go on, each with what it had reported."""
+        for tracee in list(tracees):
+            if tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
+                status = tracee.pending
+                if status is None:
+                    self.engine.go_on(tracee)
+                elif status >> 16:
+                    tracee.pending = None
+                    self.engine.on_stop(tracee.tid, status)
+                else:
+                    self.later.append(tracee.tid)
+
+    def take_later(self) -> None:
+        """Take the oldest stop that was put off, unless its thread ended or was let go meanwhile.
+        """
+        tracee = self.engine.tracees.get(self.later.popleft())
+        if tracee is not None and tracee.state is State.STOPPED and tracee.pending is not None:
+            status, tracee.pending = tracee.pending, None
+            self.engine.on_stop(tracee.tid, status)
+
+    def let_go(self) -> None:
+        """Leave every process and let all threads run on without us; the loop ends."""
+        self.quiesce(list(self.engine.tracees.values()))
+        for process in list(self.engine.processes.values()):
+            retire(self.engine, process)
+        for tracee in list(self.engine.tracees.values()):
+            status = tracee.pending or 0
+            number = 0 if status >> 16 else os.WSTOPSIG(status)
+            tracee.detach(0 if number == CALL_STOP else number)
+        self.engine.tracees.clear()
+        for process in list(self.engine.processes.values()):
+            process.end()
+        self.engine.processes.clear()
+        self.engine.finished = True
