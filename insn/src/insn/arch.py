@@ -22,16 +22,14 @@ class Arch:
     next ones:
 
     1. decode: rows for every instruction of user code; `decode` gives length, flow, target,
-    pc-relative operand and
-       the registers and flags that are read and written. Corpus lines and an agreement test with
-       a second decoder.
+       pc-relative operand and the registers and flags that are read and written. Corpus lines and
+       an agreement test with a second decoder.
     2. verdict: `judge` with a reason code for everything that some method must not be used for.
     3. relocate: the bare copy for stepping (or with a trap behind it where the CPU has no step),
-    its fixups, its
-       boundaries, scratch registers.
-    4. emulate: branches, calls, returns, no-operations, and what compilers put at function
-    entries. 5. jump: `jump` and `relocate(..., back=...)`, so that copies are boosted and code
-    can be patched.
+       its fixups, its boundaries, scratch registers.
+    4. emulate: branches, calls, returns, no-operations, and what compilers put at function entries.
+    5. jump: `jump` and `relocate(..., back=...)`, so that copies are boosted and code can be
+       patched.
 
     A field that a tier has not reached holds a function that raises the package's own error.
 
