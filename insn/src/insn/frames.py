@@ -26,12 +26,15 @@ _MASK = (1 << 64) - 1
 class Frames:
     """The functions that have an unwind entry, sorted by start.
 
-    `starts`, `ends` and `lsda` (the address of the exception table; 0: none) are parallel.
+    `starts`, `ends` and `lsda` (the address of the exception table; 0: none) are parallel, and so
+    is `entered`: whether the return address is on top of the stack at the start, as it is where
+    functions are called, but not where the PLT or the cold part of a function begins.
     """
 
     starts: NDArray[np.uint64]
     ends: NDArray[np.uint64]
     lsda: NDArray[np.uint64]
+    entered: NDArray[np.bool_]
 
     def at(self, address: int) -> tuple[int, int] | None:
         """Find the range (start, end) that contains the address."""
@@ -141,11 +144,11 @@ def read_frames(
         parts.append(read(section, address, bits, byte_order, common, positions))
     if not parts:
         none = np.empty(0, np.uint64)
-        return Frames(none, none, none)
-    starts, ends, lsda = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return Frames(none, none, none, np.empty(0, np.bool_))
+    starts, ends, lsda, rules = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     sensible = np.flatnonzero((ends > starts) & (starts > 0))
     order = sensible[np.argsort(starts[sensible], kind="stable")]
-    return Frames(starts[order], ends[order], lsda[order])
+    return Frames(starts[order], ends[order], lsda[order], _ADVANCES[rules[order]])
 
 
 def _entries(section: bytes, byte_order: Literal["little", "big"]) -> Iterator[tuple[int, int]]:
@@ -204,7 +207,14 @@ def _read_common(
         return _Common()
 
 
-_Columns = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]
+_Columns = tuple[
+    NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]
+]
+"""Starts, ends, exception tables, and the first byte of each entry's unwind rules."""
+
+_ADVANCES = np.zeros(256, np.bool_)
+_ADVANCES[[0, 2, 3, 4, *range(0x40, 0x80)]] = True
+"""Rules that begin with one of these (DW_CFA_nop, DW_CFA_advance_loc…) hold only further on."""
 
 
 def _read_many(
@@ -234,7 +244,11 @@ def _read_many(
         away = distance(at + 9)  # behind the length of the augmentation, which is one byte here
         filled = (numbers[at + 8] == 4) & (away != 0)
         lsda[filled] = ((away + places + np.uint64(9)) & mask)[filled]
-    return starts, ends, lsda
+    behind = at + 8
+    if common.augmented:
+        behind = at + 9 + (numbers[at + 8] & 0x7F)
+    rules = numbers[np.minimum(behind, len(section) - 1)].astype(np.uint64)
+    return starts, ends, lsda, rules
 
 
 def _read_each(
@@ -252,18 +266,20 @@ def _read_each(
             start = cursor.pointer(common.pointer)
             end = start + cursor.pointer(common.pointer & 0x0F)
             table = 0
+            size = cursor.uleb() if common.augmented else 0
+            behind = cursor.at + size
             if (
-                common.augmented
-                and cursor.uleb()
+                size
                 and common.lsda != OMITTED
                 and not common.lsda & _INDIRECT
             ):
                 table = cursor.pointer(common.lsda)
+            rule = section[behind] if behind < len(section) else 0
         except MalformedFile:
             continue
-        rows.append((start & _MASK, min(end, _MASK), table & _MASK))
-    columns = np.array(rows, np.uint64).reshape(-1, 3)
-    return columns[:, 0], columns[:, 1], columns[:, 2]
+        rows.append((start & _MASK, min(end, _MASK), table & _MASK, rule))
+    columns = np.array(rows, np.uint64).reshape(-1, 4)
+    return columns[:, 0], columns[:, 1], columns[:, 2], columns[:, 3]
 
 
 def landing_pads(cursor: Cursor, function: int) -> list[int]:

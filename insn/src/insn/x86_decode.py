@@ -408,7 +408,7 @@ def _check(detail: Detail, *, broadcast: bool, vvvv: int) -> None:
     named = vvvv & 15 if properties & Property.VSIB else vvvv
     if named and not letters & _USES_VVVV:
         raise _Invalid("vvvv must not name a register")
-    if ("kG" in letters and detail.reg > 7) or ("kH" in letters and detail.vvvv > 7):
+    if (letters & {"kG", "kP"} and detail.reg > 7) or ("kH" in letters and detail.vvvv > 7):
         raise _Invalid("no such mask register")
     if letters & {"tG", "tE", "tH"} and max(detail.reg, detail.vvvv) > 7:
         raise _Invalid("no such tile register")

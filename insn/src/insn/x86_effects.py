@@ -31,11 +31,16 @@ _SOURCES = {
     "Q": ("mm", "rm"),
     "N": ("mm", "rm"),
     "kG": ("k", "reg"),
+    "kP": ("pair", "reg"),
     "kE": ("k", "rm"),
     "kH": ("k", "vvvv"),
     "tG": ("tmm", "reg"),
     "tE": ("tmm", "rm"),
     "tH": ("tmm", "vvvv"),
+}
+_SETS = {
+    "vec": tuple(f"zmm{number}" for number in range(16)),
+    "tiles": tuple(f"tmm{number}" for number in range(8)),
 }
 _MEMORY_LETTERS = frozenset({"E", "W", "Q", "kE"})
 _SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "", "")
@@ -150,13 +155,16 @@ class _Effects:
             self.register(f"zmm{number}", operand.access, partial=merges)
         elif kind == "k":
             self.register(f"k{number & 7}", operand.access, partial=False)
+        elif kind == "pair":
+            self.register(f"k{number & 6}", operand.access, partial=False)
+            self.register(f"k{number & 6 | 1}", operand.access, partial=False)
         else:
             self.register(f"{kind}{number}", operand.access, partial=False)
 
     def named(self, operand: Operand) -> None:
-        if operand.size == "vec":
-            for number in range(16 if self.detail.mode == 64 else 8):
-                self.register(f"zmm{number}", operand.access, partial=False)
+        if operand.size in _SETS:
+            for name in _SETS[operand.size][: 16 if self.detail.mode == 64 else 8]:
+                self.register(name, operand.access, partial=False)
             return
         name, size = _named(self.detail, operand.size)
         partial = size < self.full or (
@@ -167,6 +175,8 @@ class _Effects:
 
 def registers(detail: Detail) -> tuple[frozenset[str], frozenset[str]]:
     """Tell which registers are read and which are written."""
+    if detail.is_nop and not detail.row.properties & Property.PREFETCH:
+        return frozenset(), frozenset()
     effects = _Effects(detail)
     row = detail.row
     properties = row.properties

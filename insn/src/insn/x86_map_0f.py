@@ -49,7 +49,7 @@ TWO = """
 01.66./1.r.rm7.o64 seamcall Es !privileged
 01.np./2.r.rm0 xgetbv Es $cxd =$axd =$dxd
 01.np./2.r.rm1 xsetbv Es !privileged
-01.np./2.r.rm4 vmfunc Es $axd FAULT
+01.np./2.r.rm4 vmfunc Es $axd $cxd >oszapc FAULT
 01.np./2.r.rm5 xend Es FAULT
 01.np./2.r.rm6 xtest Es >oszapc FAULT
 01.np./2.r.rm7 enclu Es !enclave
@@ -64,8 +64,8 @@ TWO = """
 01.f3./5.r.rm0 setssbsy Es !privileged
 01.f2./5.r.rm0 xsusldtrk Es FAULT
 01.f2./5.r.rm1 xresldtrk Es FAULT
-01.f3./5.r.rm2 saveprevssp Es FAULT
-01.f3./5.r.rm4.o64 uiret Es >oszapcd +$sp FAULT FAR !far-transfer
+01.f3./5.r.rm2 saveprevssp Es <c FAULT
+01.f3./5.r.rm4.o64 uiret Es >oszapcdk +$sp FAULT FAR !far-transfer
 01.f3./5.r.rm5.o64 testui Es >oszapc FAULT
 01.f3./5.r.rm6.o64 clui Es FAULT
 01.f3./5.r.rm7.o64 stui Es FAULT
@@ -89,7 +89,7 @@ TWO = """
 02.r lar ?Gv Rv >z
 03.m lsl ?Gv Mw >z
 03.r lsl ?Gv Rv >z
-05.o64 syscall =$cxq =$r11 <oszapcditn SYSCALL !system-call
+05.o64 syscall =$cxq =$r11 <oszapcditnk SYSCALL !system-call
 05.i64 syscall SYSCALL !returns-elsewhere
 06 clts !privileged
 07 sysret FAR !privileged
@@ -357,28 +357,28 @@ TWO = """
 9f setg =Eb <zso
 a0 push $fs D64 PUSH
 a1 pop =$fs D64 POP FAULT
-a2 cpuid =$axd =$bxd +$cxd =$dxd
-a3 bt Ev Gv >oszapc BITOFFSET
+a2 cpuid +$axd =$bxd +$cxd =$dxd
+a3 bt Ev Gv >osapc BITOFFSET
 a4 shld +Ev Gv Ib ~oszapc
 a5 shld +Ev Gv $cxb ~oszapc
-a6.f3./0.r montmul Es REP FAULT
-a6.f3./1.r xsha1 Es REP FAULT
-a6.f3./2.r xsha256 Es REP FAULT
-a6.f3./3-4.r xsha512 Es REP FAULT
-a6.f3./5.r ccs_hash Es REP FAULT
-a6.f3./6-7.r via_undocumented Es REP FAULT
-a7./0.r xstore Es REP FAULT
-a7.f3./1.r xcryptecb Es REP FAULT
-a7.f3./2.r xcryptcbc Es REP FAULT
-a7.f3./3.r xcryptctr Es REP FAULT
-a7.f3./4.r xcryptcfb Es REP FAULT
-a7.f3./5.r xcryptofb Es REP FAULT
-a7.f3./6.r ccs_encrypt Es REP FAULT
-a7.f3./7.r xstore Es REP FAULT
+a6.f3./0.r montmul Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a6.f3./1.r xsha1 Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a6.f3./2.r xsha256 Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a6.f3./3-4.r xsha512 Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a6.f3./5.r ccs_hash Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a6.f3./6-7.r via_undocumented Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a7./0.r xstore Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a7.f3./1.r xcryptecb Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a7.f3./2.r xcryptcbc Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a7.f3./3.r xcryptctr Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a7.f3./4.r xcryptcfb Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a7.f3./5.r xcryptofb Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a7.f3./6.r ccs_encrypt Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
+a7.f3./7.r xstore Es +$axa +$cxa +$dxa +$bxa +$sia +$dia REP FAULT
 a8 push $gs D64 PUSH
 a9 pop =$gs D64 POP FAULT
 aa rsm FAR !privileged
-ab bts +Ev Gv >oszapc LOCK BITOFFSET
+ab bts +Ev Gv >osapc LOCK BITOFFSET
 ac shrd +Ev Gv Ib ~oszapc
 ad shrd +Ev Gv $cxb ~oszapc
 ae.np./0.m fxsave =Ms X87
@@ -403,24 +403,24 @@ ae.np./5.r lfence Es
 ae.np./6.r mfence Es
 ae.np./7.r sfence Es
 ae.66./6.r tpause Rd $axd $dxd >oszapc FAULT
-ae.f3./6.r umonitor @Ra FAULT
+ae.f3./6.r umonitor Ra FAULT
 ae.f2./6.r umwait Rd $axd $dxd >oszapc FAULT
 af imul +Gv Ev >oszapc
 b0 cmpxchg +Eb Gb +$axb >oszapc LOCK
 b1 cmpxchg +Ev Gv +$axv >oszapc LOCK
 b2.m lss =Gv =$ss Mp FAULT
-b3 btr +Ev Gv >oszapc LOCK BITOFFSET
+b3 btr +Ev Gv >osapc LOCK BITOFFSET
 b4.m lfs =Gv =$fs Mp FAULT
 b5.m lgs =Gv =$gs Mp FAULT
 b6 movzx =Gv Eb
 b7 movzx =Gv Ew
 b8.f3 popcnt =Gv Ev >oszapc
 b9 ud1 Gv Ev TRAP !always-faults
-ba./4 bt Ev Ib >oszapc
-ba./5 bts +Ev Ib >oszapc LOCK
-ba./6 btr +Ev Ib >oszapc LOCK
-ba./7 btc +Ev Ib >oszapc LOCK
-bb btc +Ev Gv >oszapc LOCK BITOFFSET
+ba./4 bt Ev Ib >osapc
+ba./5 bts +Ev Ib >osapc LOCK
+ba./6 btr +Ev Ib >osapc LOCK
+ba./7 btc +Ev Ib >osapc LOCK
+bb btc +Ev Gv >osapc LOCK BITOFFSET
 bc.np bsf ?Gv Ev >oszapc
 bc.66 bsf ?Gv Ev >oszapc
 bc.f2 bsf ?Gv Ev >oszapc
@@ -460,7 +460,7 @@ c7.66./6.r rdrand =Rv >oszapc
 c7.f3./6.r.o64 senduipi Rq FAULT
 c7.np./7.r rdseed =Rv >oszapc
 c7.66./7.r rdseed =Rv >oszapc
-c7.f3./7.r rdpid =Rp
+c7.f3./7.r rdpid =Rn
 c8+r bswap +Zv
 d0.66 addsubpd +Vx Wx
 d0.f2 addsubps +Vx Wx
@@ -561,16 +561,16 @@ ff ud0 Gv Ev TRAP !always-faults
 """
 
 NOW = """
-0f.imm0c pi2fw +Pq Qq Ib X87
-0f.imm0d pi2fd +Pq Qq Ib X87
-0f.imm1c pf2iw +Pq Qq Ib X87
-0f.imm1d pf2id +Pq Qq Ib X87
+0f.imm0c pi2fw =Pq Qq Ib X87
+0f.imm0d pi2fd =Pq Qq Ib X87
+0f.imm1c pf2iw =Pq Qq Ib X87
+0f.imm1d pf2id =Pq Qq Ib X87
 0f.imm8a pfnacc +Pq Qq Ib X87
 0f.imm8e pfpnacc +Pq Qq Ib X87
 0f.imm90 pfcmpge +Pq Qq Ib X87
 0f.imm94 pfmin +Pq Qq Ib X87
-0f.imm96 pfrcp +Pq Qq Ib X87
-0f.imm97 pfrsqrt +Pq Qq Ib X87
+0f.imm96 pfrcp =Pq Qq Ib X87
+0f.imm97 pfrsqrt =Pq Qq Ib X87
 0f.imm9a pfsub +Pq Qq Ib X87
 0f.imm9e pfadd +Pq Qq Ib X87
 0f.imma0 pfcmpgt +Pq Qq Ib X87
@@ -583,6 +583,6 @@ NOW = """
 0f.immb4 pfmul +Pq Qq Ib X87
 0f.immb6 pfrcpit2 +Pq Qq Ib X87
 0f.immb7 pmulhrw +Pq Qq Ib X87
-0f.immbb pswapd +Pq Qq Ib X87
+0f.immbb pswapd =Pq Qq Ib X87
 0f.immbf pavgusb +Pq Qq Ib X87
 """

@@ -96,9 +96,9 @@ f5.66.m wrussd|wrussd|wrussq =Mx Gy !privileged
 f6.np.m wrssd|wrssd|wrssq =Mx Gy
 f6.66 adcx +Gy Ey >c <c
 f6.f3 adox +Gy Ey >o <o
-f8.66.m movdir64b @Ga Mx
-f8.f3.m enqcmds @Ga Mx >oszapc !privileged
-f8.f2.m enqcmd @Ga Mx >oszapc
+f8.66.m movdir64b Ga Mx
+f8.f3.m enqcmds Ga Mx >oszapc !privileged
+f8.f2.m enqcmd Ga Mx >oszapc
 f9.np.m movdiri =Mx Gy
 fa.f3.r encodekey128 =Gd Rd =$xmm1 =$xmm2 +$xmm0 =$xmm4 =$xmm5 =$xmm6 >oszapc
 fb.f3.r encodekey256 =Gd Rd +$xmm0 +$xmm1 =$xmm2 =$xmm3 =$xmm4 =$xmm5 =$xmm6 >oszapc
@@ -131,12 +131,10 @@ THREE_3A = """
 41.66 dppd +Vx Wx Ib
 42.66 mpsadbw +Vx Wx Ib
 44.66 pclmulqdq +Vx Wx Ib
-60.66.m pcmpestrm Vx Wx Ib $axd =$xmm0 >oszapc
-60.66.r pcmpestrm Vx Wx Ib $axd $dxd =$xmm0 >oszapc
-61.66.m pcmpestri Vx Wx Ib $axd =$cxq >oszapc
-61.66.r pcmpestri Vx Wx Ib $axd $dxd =$cxq >oszapc
+60.66 pcmpestrm Vx Wx Ib $axy $dxy =$xmm0 >oszapc
+61.66 pcmpestri Vx Wx Ib $axy $dxy =$cxd >oszapc
 62.66 pcmpistrm Vx Wx Ib =$xmm0 >oszapc
-63.66 pcmpistri Vx Wx Ib =$cxq >oszapc
+63.66 pcmpistri Vx Wx Ib =$cxd >oszapc
 cc.np sha1rnds4 +Vx Wx Ib
 ce.66 gf2p8affineqb +Vx Wx Ib
 cf.66 gf2p8affineinvqb +Vx Wx Ib

@@ -347,9 +347,9 @@ EVEX2 = """
 51.66.w0 vpdpbusds +Vx Hx Wx MASK Z BC
 52.66.w0 vpdpwssd +Vx Hx Wx MASK Z BC
 52.f3.w0 vdpbf16ps +Vx Hx Wx MASK Z BC
-52.f2.m.w0.l2 vp4dpwssd +Vx Hx Mx $zmm4 $zmm6 $zmm7 MASK Z
+52.f2.m.w0.l2 vp4dpwssd +Vx Hx Mx MASK Z
 53.66.w0 vpdpwssds +Vx Hx Wx MASK Z BC
-53.f2.m.w0.l2 vp4dpwssds +Vx Hx Mx $zmm4 $zmm6 $zmm7 MASK Z
+53.f2.m.w0.l2 vp4dpwssds +Vx Hx Mx MASK Z
 54.66.w0 vpopcntb =Vx Wx MASK Z
 54.66.w1 vpopcntw =Vx Wx MASK Z
 55.66.w0 vpopcntd =Vx Wx MASK Z BC
@@ -371,8 +371,8 @@ EVEX2 = """
 65.66.w1 vblendmpd =Vx Hx Wx MASK Z BC
 66.66.w0 vpblendmb =Vx Hx Wx MASK Z
 66.66.w1 vpblendmw =Vx Hx Wx MASK Z
-68.f2.w0 vp2intersectd =kG Hx Wx BC
-68.f2.w1 vp2intersectq =kG Hx Wx BC
+68.f2.w0 vp2intersectd =kP Hx Wx BC
+68.f2.w1 vp2intersectq =kP Hx Wx BC
 70.66.w1 vpshldvw +Vx Hx Wx MASK Z
 71.66.w0 vpshldvd +Vx Hx Wx MASK Z BC
 71.66.w1 vpshldvq +Vx Hx Wx MASK Z BC
@@ -434,10 +434,10 @@ EVEX2 = """
 99.66.w1 vfmadd132sd +Vx Hx Wx MASK Z ER
 9a.66.w0 vfmsub132ps +Vx Hx Wx MASK Z BC ER
 9a.66.w1 vfmsub132pd +Vx Hx Wx MASK Z BC ER
-9a.f2.m.w0.l2 v4fmaddps +Vx Hx Mx $zmm4 $zmm6 $zmm7 MASK Z
+9a.f2.m.w0.l2 v4fmaddps +Vx Hx Mx MASK Z
 9b.66.w0 vfmsub132ss +Vx Hx Wx MASK Z ER
 9b.66.w1 vfmsub132sd +Vx Hx Wx MASK Z ER
-9b.f2.m.w0 v4fmaddss +Vx Hx Mx $xmm4 $xmm6 $xmm7 MASK Z
+9b.f2.m.w0 v4fmaddss +Vx Hx Mx MASK Z
 9c.66.w0 vfnmadd132ps +Vx Hx Wx MASK Z BC ER
 9c.66.w1 vfnmadd132pd +Vx Hx Wx MASK Z BC ER
 9d.66.w0 vfnmadd132ss +Vx Hx Wx MASK Z ER
@@ -464,10 +464,10 @@ a9.66.w0 vfmadd213ss +Vx Hx Wx MASK Z ER
 a9.66.w1 vfmadd213sd +Vx Hx Wx MASK Z ER
 aa.66.w0 vfmsub213ps +Vx Hx Wx MASK Z BC ER
 aa.66.w1 vfmsub213pd +Vx Hx Wx MASK Z BC ER
-aa.f2.m.w0.l2 v4fnmaddps +Vx Hx Mx $zmm4 $zmm6 $zmm7 MASK Z
+aa.f2.m.w0.l2 v4fnmaddps +Vx Hx Mx MASK Z
 ab.66.w0 vfmsub213ss +Vx Hx Wx MASK Z ER
 ab.66.w1 vfmsub213sd +Vx Hx Wx MASK Z ER
-ab.f2.m.w0 v4fnmaddss +Vx Hx Mx $xmm4 $xmm6 $xmm7 MASK Z
+ab.f2.m.w0 v4fnmaddss +Vx Hx Mx MASK Z
 ac.66.w0 vfnmadd213ps +Vx Hx Wx MASK Z BC ER
 ac.66.w1 vfnmadd213pd +Vx Hx Wx MASK Z BC ER
 ad.66.w0 vfnmadd213ss +Vx Hx Wx MASK Z ER

@@ -145,8 +145,8 @@ ONE = """
 99 cwd|cdq|cqo $axv =$dxv
 9a.i64 callf Ap D64 PUSH FAR !far-transfer
 9b fwait X87 FAULT
-9c pushf|pushfd|pushfq <oszapcditn D64 PUSH !pushes-flags
-9d popf|popfd|popfq >oszapcdtn ~i D64 POP !loads-flags
+9c pushf|pushfd|pushfq <oszapcditnk D64 PUSH !pushes-flags
+9d popf|popfd|popfq >oszapcdtnk ~i D64 POP !loads-flags
 9e sahf $axw >szapc
 9f lahf +$axw <szapc
 a0 mov =$axb Ob
@@ -199,7 +199,7 @@ cc int3 TRAP !trap-instruction
 cd int Ib TRAP !trap-instruction
 cd.imm80 int Ib SYSCALL !system-call-interrupt
 ce.i64 into <o TRAP !trap-instruction
-cf iret|iretd|iretq >oszapcditn POP FAR !far-transfer
+cf iret|iretd|iretq >oszapcditnk POP FAR !far-transfer
 d0./0 rol +Eb >oc
 d0./1 ror +Eb >oc
 d0./2 rcl +Eb >oc <c

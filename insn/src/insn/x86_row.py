@@ -209,7 +209,7 @@ _PAIRS = {
     (Immediate.WORD, Immediate.BYTE): Immediate.WORD_BYTE,
     (Immediate.BYTE, Immediate.BYTE): Immediate.BYTE_BYTE,
 }
-_MODRM_LETTERS = frozenset("EGRSCDMVWUPQN") | {"kG", "kE", "tG", "tE"}
+_MODRM_LETTERS = frozenset("EGRSCDMVWUPQN") | {"kG", "kE", "kP", "tG", "tE"}
 _ACCESSES = {a.value: a for a in Access if a.value}
 _PROPERTIES = {p.name: p for p in Property}
 
