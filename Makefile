@@ -31,7 +31,6 @@ torture: .build/venv ## the tests that take minutes
 
 lint: .build/venv ## style
 	$(BIN)/ruff check
-	$(BIN)/ruff format --check
 
 types: .build/venv ## strict types
 	$(BIN)/mypy
