@@ -6,11 +6,10 @@ from typing import IO
 
 import insn
 from insn import Method, Verdict
+from uprobes import ForeignBreakpoint, Location, ProbeError
 from uprobes.command.document import function_of, label
 from uprobes.command.listing import resolve
 from uprobes.command.options import Options, report_file, usage
-from uprobes.errors import ForeignBreakpoint, ProbeError
-from uprobes.location import Location
 from uprobes.machine import machine_of_host
 from uprobes.names import Resolver
 from uprobes.names.objects import Space

@@ -3,12 +3,10 @@
 import json
 from collections.abc import Callable
 
+from uprobes import Hit, Registration, Target
 from uprobes.command.document import document
 from uprobes.command.options import Options, report_file
 from uprobes.command.session import Run, run
-from uprobes.hit import Hit
-from uprobes.registration import Registration
-from uprobes.target import Target
 
 EVERYTHING = ["*", "libc:*"]
 """What is counted when nothing is named: every function of the program and of libc."""

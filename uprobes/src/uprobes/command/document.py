@@ -4,11 +4,9 @@ import contextlib
 from collections.abc import Mapping
 
 import insn
+from uprobes import Location, Probe, ProbeError
 from uprobes.command.histogram import Histogram
 from uprobes.command.session import Run
-from uprobes.errors import ProbeError
-from uprobes.location import Location
-from uprobes.probe import Probe
 
 
 def document(run: Run, latencies: Mapping[Probe, Histogram] | None = None) -> dict[str, object]:

@@ -10,9 +10,8 @@ NAME:SIZE    SIZE bytes of the memory it points to
 import re
 from dataclasses import dataclass
 
+from uprobes import Hit, ProbeError
 from uprobes.command.options import usage
-from uprobes.errors import ProbeError
-from uprobes.hit import Hit
 from uprobes.machine import machine_of_host
 
 _ARGUMENT = re.compile(r"arg(\d{1,2})")

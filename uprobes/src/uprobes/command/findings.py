@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from uprobes import NoSuchProcess, ProbeError, UnsupportedTarget
 from uprobes.attaching import check_target
-from uprobes.errors import NoSuchProcess, ProbeError, UnsupportedTarget
 from uprobes.machine import machine_of_host
 from uprobes.maps import read_mappings
 from uprobes.names import demangle

@@ -3,14 +3,11 @@
 import json
 from collections.abc import Callable
 
+from uprobes import Outcome, Probe, Registration, Return, Target
 from uprobes.command.document import document
 from uprobes.command.histogram import Histogram
 from uprobes.command.options import Options, report_file, usage
 from uprobes.command.session import Run, run
-from uprobes.hit import Outcome, Return
-from uprobes.probe import Probe
-from uprobes.registration import Registration
-from uprobes.target import Target
 
 
 def latency(options: Options) -> int:

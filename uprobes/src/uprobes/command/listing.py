@@ -3,11 +3,11 @@
 import json
 from typing import IO
 
+from uprobes import BadSpec, Location, ProbeError
 from uprobes.attaching import read_status
 from uprobes.command.document import function_of
 from uprobes.command.options import Options, report_file, usage
-from uprobes.errors import BadSpec, ProbeError
-from uprobes.location import Location, Resolution
+from uprobes.location import Resolution
 from uprobes.names import Resolver, parse
 
 

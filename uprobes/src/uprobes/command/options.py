@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from insn import Method
-from uprobes.errors import ProbeError
+from uprobes import ProbeError
 
 DEFAULT_TOP = 20
 

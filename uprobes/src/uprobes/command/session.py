@@ -9,14 +9,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 
-from uprobes.attach import attach, spawn
+from uprobes import (
+    ExitStatus,
+    NoSuchObject,
+    Probe,
+    ProbeError,
+    Registration,
+    Target,
+    TargetGone,
+    attach,
+    spawn,
+)
 from uprobes.command.options import Options, command_of
 from uprobes.command.progress import working
-from uprobes.errors import NoSuchObject, ProbeError, TargetGone
 from uprobes.names import Resolver
-from uprobes.probe import Probe
-from uprobes.registration import Registration
-from uprobes.target import ExitStatus, Target
 
 TICK = 0.25
 """Seconds between two looks at what may end the run."""

@@ -7,12 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from uprobes import Probe, ProbeError
 from uprobes.command.document import label
 from uprobes.command.histogram import Histogram, duration
 from uprobes.command.options import width_of
 from uprobes.command.session import Run
-from uprobes.errors import ProbeError
-from uprobes.probe import Probe
 
 BAR = 40
 """Columns of the longest bar of a histogram."""
@@ -139,7 +138,8 @@ def _end(run: Run, out: Console) -> None:
     refused = run.refused
     out.print(
         Text(
-            f"{run.hits:,} hits, {run.misses:,} misses, {run.lost:,} lost, {len(refused):,} refused",
+            f"{run.hits:,} hits, {run.misses:,} misses, {run.lost:,} lost, "
+            f"{len(refused):,} refused",
             "bold",
         )
     )

@@ -5,14 +5,12 @@ import time
 from collections.abc import Callable
 from typing import IO
 
+from uprobes import Hit, Registration, Return, Target
 from uprobes.command.document import document, function_of, label
 from uprobes.command.fields import Field, parse_fields, written
 from uprobes.command.histogram import duration
 from uprobes.command.options import Options, report_file, usage
 from uprobes.command.session import Run, run
-from uprobes.hit import Hit, Return
-from uprobes.registration import Registration
-from uprobes.target import Target
 
 FLUSH_EVERY_NS = 200_000_000
 

@@ -36,16 +36,35 @@ class Functions:
         return self.image.functions
 
     @cached_property
+    def _unnamed(self) -> list[tuple[int, int]]:
+        """(start, size) of functions that only their unwind entry knows: all, in stripped files."""
+        frames, symbols = self.image.frames, self.symbols
+        wanted = frames.entered & ~np.isin(frames.starts, symbols.addresses)
+        for start, end in self.image.plt_ranges:
+            wanted &= (frames.starts < np.uint64(start)) | (frames.starts >= np.uint64(end))
+        starts, ends = frames.starts[wanted].tolist(), frames.ends[wanted].tolist()
+        return [
+            (start, end - start)
+            for start, end in zip(starts, ends, strict=True)
+            if symbols.at(start) is None and self.image.executable(start)
+        ]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The name of each function as the symbol table has it; `sub_1234` for one without."""
+        return self.symbols.names + [unnamed(start) for start, _ in self._unnamed]
+
+    @cached_property
     def addresses(self) -> list[int]:
-        """The address of each symbol."""
+        """The address of each function, in the order of `names`."""
         found: list[int] = self.symbols.addresses.tolist()
-        return found
+        return found + [start for start, _ in self._unnamed]
 
     @cached_property
     def sizes(self) -> list[int]:
-        """The size of each symbol in bytes, 0 where it states none."""
+        """The size of each function in bytes, 0 where its symbol states none."""
         found: list[int] = self.symbols.sizes.tolist()
-        return found
+        return found + [size for _, size in self._unnamed]
 
     @cached_property
     def indirect(self) -> frozenset[int]:
@@ -55,13 +74,13 @@ class Functions:
     @cached_property
     def demangled(self) -> list[str]:
         """The name of each symbol as the source writes it."""
-        return [demangle(name) for name in self.symbols.names]
+        return [demangle(name) for name in self.names]
 
     @cached_property
     def _by_demangled(self) -> dict[str, list[int]]:
         """Indices by demangled name, with and without parameters; plain names are left out."""
         table: dict[str, list[int]] = {}
-        for index, (raw, plain) in enumerate(zip(self.symbols.names, self.demangled, strict=True)):
+        for index, (raw, plain) in enumerate(zip(self.names, self.demangled, strict=True)):
             if plain is not raw:
                 for name in {plain, without_parameters(plain)}:
                     table.setdefault(name, []).append(index)
@@ -70,7 +89,7 @@ class Functions:
     @cached_property
     def _by_name(self) -> dict[str, list[int]]:
         table: dict[str, list[int]] = {}
-        for index, name in enumerate(self.symbols.names):
+        for index, name in enumerate(self.names):
             table.setdefault(name, []).append(index)
         return table
 
@@ -83,7 +102,7 @@ class Functions:
             return []
         if len(found) > 1:
             old = self.dynamic.superseded
-            names, addresses = self.symbols.names, self.addresses
+            names, addresses = self.names, self.addresses
             current = [i for i in found if (names[i], addresses[i]) not in old]
             found = current or found
         return list({self.addresses[index]: index for index in reversed(found)}.values())[::-1]
@@ -93,7 +112,7 @@ class Functions:
 
         Of several names for one address, the plainest is taken.
         """
-        names = self.symbols.names if spec.raw else self.demangled
+        names = self.names if spec.raw else self.demangled
         if spec.kind is Kind.GLOB and spec.place == "*":
             return self._plainest(range(len(names)))
         fits = _matcher(spec)
@@ -101,7 +120,7 @@ class Functions:
         return self._plainest(found)
 
     def _plainest(self, indices: Iterable[int]) -> list[int]:
-        names, addresses = self.symbols.names, self.addresses
+        names, addresses = self.names, self.addresses
         chosen: dict[int, int] = {}
         for index in indices:
             address = addresses[index]
@@ -121,16 +140,16 @@ class Functions:
         found = self.image.function_at(self.addresses[index])
         return found.size if found is not None and found.address == self.addresses[index] else 0
 
-    def around(self, address: int) -> tuple[str | None, int, int] | None:
-        """Name the function around a file address: (name or None, start, size)."""
+    def around(self, address: int) -> tuple[str, int, int] | None:
+        """Name the function around a file address: (name, start, size)."""
         found: Symbol | None = self.image.function_at(address)
         if found is None:
             return None
         if not found.name:
-            return None, found.address, found.size
+            return unnamed(found.address), found.address, found.size
         same = self.symbols.addresses.searchsorted(np.uint64(found.address))
         group = []
-        for index in range(int(same), len(self.addresses)):
+        for index in range(int(same), len(self.symbols)):
             if self.addresses[index] != found.address:
                 break
             group.append(index)
@@ -157,6 +176,11 @@ class Functions:
         None also where that can't be known: no function is known around the address.
         """
         return None
+
+
+def unnamed(start: int) -> str:
+    """Name a function that has no symbol, by the file address of its start."""
+    return f"sub_{start:x}"
 
 
 def _plainness(name: str) -> tuple[int, int, str]:

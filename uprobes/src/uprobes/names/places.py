@@ -210,7 +210,7 @@ def _indirect(
     Raises ProbeError (`ifunc`) when nothing tells which one it is.
     """
     functions = instance.functions
-    start, name = functions.addresses[index], functions.symbols.names[index]
+    start, name = functions.addresses[index], functions.names[index]
     address = indirect.chosen(instances, instance, name, start) if instances is not None else None
     if address is not None:
         assert instances is not None
@@ -238,7 +238,7 @@ def _indirect(
 
 
 def _not_chosen(spec: Spec, instance: Instance, index: int, why: tuple[str, str]) -> ProbeError:
-    start, name = instance.functions.addresses[index], instance.functions.symbols.names[index]
+    start, name = instance.functions.addresses[index], instance.functions.names[index]
     return ProbeError(
         f"{name} only chooses an implementation, and {why[0]}",
         spec=spec.source if spec.single else f"{quote_object(instance.name)}:{quote(name)}",
