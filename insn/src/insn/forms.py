@@ -89,9 +89,11 @@ NOTHING = 0
 
 
 class Forms:
-    """The forms learned so far for one architecture: `parts` (a record's middle eight bytes) and `masks` by number.
+    """The forms learned so far for one architecture, in flat arrays by number.
 
-    Lengths and offsets of a form count from behind the prefixes that were stripped before it was looked up.
+    `parts` is a record's middle eight bytes, `masks` the bits that a target can have. Lengths and offsets of a form
+    count from behind the prefixes that were stripped before it was looked up: `growth` times their number is to be
+    added to `parts`. `lengths` are those in `parts`.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -99,6 +101,8 @@ class Forms:
         self._count = 0
         self.parts: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
         self.masks: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
+        self.growth: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
+        self.lengths: NDArray[np.int32] = np.zeros(1 << 10, np.int32)
         self._undecodable = refuse_all(
             "undecodable", "no instruction begins with these bytes", "probe the start of an instruction"
         )
@@ -110,12 +114,15 @@ class Forms:
     ) -> int:
         number = self._count
         if number == len(self.parts):
-            self.parts = np.concatenate([self.parts, np.zeros_like(self.parts)])
-            self.masks = np.concatenate([self.masks, np.zeros_like(self.masks)])
+            for name in ("parts", "masks", "growth", "lengths"):
+                column = getattr(self, name)
+                setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
         fields = (length, flow, offset, size, kind, method_bits(found))
         packed = sum(value << 8 * place for place, value in enumerate(fields))
         self.parts[number] = packed | verdict_number(found) << 48
         self.masks[number] = mask
+        self.growth[number] = (length > 0) + (1 << 16) * (size > 0)
+        self.lengths[number] = length
         self._count += 1
         return number
 

@@ -19,8 +19,8 @@ from insn.x86 import X86_64
 __all__ = ["FLOWS", "KINDS", "METHODS", "RECORD", "refusals", "scan"]
 
 PADDING = 32
-_CHUNK = 1 << 20
-_LANE = 160
+_CHUNK = 1 << 21
+_LANE = 112
 _LENGTH, _SIZE = np.uint64(0xFF), np.uint64(0xFF << 24)
 
 

@@ -17,6 +17,7 @@ from insn.x86_table import candidates
 
 Positions = NDArray[np.intp]
 Words = NDArray[np.uint64]
+Windows = NDArray[np.uint32]
 
 PADDING = 32
 """Bytes that must follow the code in a buffer from which windows are made."""
@@ -28,7 +29,8 @@ _PREFIX, _ESCAPE, _VEX2, _VEX3, _EVEX, _ODD = range(8, 14)
 _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, _REPNE, _REP, _OTHER = 1, 2, 4, 8, 16, 32
 _FLAGS_AT = np.uint64(57)
 _REX_AT = np.uint64(48)
-_REX_W = np.uint64(8)
+_LOW_BYTE, _LOW_PAIR, _ESCAPE_BYTE = np.uint32(0xFF), np.uint32(0xFFFF), np.uint32(0x0F)
+_EIGHT_BITS, _THREE = np.uint32(8), np.uint32(3)
 _LONGEST = 15
 
 _VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
@@ -118,17 +120,106 @@ def _prefix_flags() -> NDArray[np.uint8]:
     return flags
 
 
-_X_AND_B = _u64(0x60 << 8)  # register extensions that no row asks for
-_AFTER_REX = np.zeros(256, np.bool_)
-_AFTER_REX[[0x01, 0x29, 0x39, 0x83, 0x85, 0x89, 0x8B, 0x8D, 0xC7]] = True
-_ONE_MASKS, _TWO_MASKS, _THREE_MASKS = _masks(0), _masks(1), _masks(2)
-_VEX3_MASKS, _EVEX_MASKS = _masks(3), _masks(4)
+# Bytes that often begin an instruction (some of them hardly do anything else), and what then often is the second one.
+_OPENINGS = {16: b"\x8b\x89", 32: b"\x8b\x89\xe8", 64: b"\x48\x4c"}
+_OTHER_OPENINGS = bytes.fromhex("0f 31 41 44 45 62 66 83 85 c4 c5 e8 f2 f3")
+_SECONDS = {64: bytes.fromhex("01 29 39 83 85 89 8b 8d")}
 
 
-def _same_mask(keys: Words) -> Words:
-    """Make the mask register of EVEX keys tell only whether there is one."""
-    masked = (keys & _u64(7 << 24)) != _u64(0)
-    return keys & ~_u64(7 << 24) | masked * _u64(1 << 24)
+def _score(bytes_: bytes, score: int) -> NDArray[np.uint8]:
+    table = np.zeros(256, np.uint8)
+    table[list(bytes_)] = score
+    return table
+
+
+_ALL_MASKS = np.concatenate([_masks(lead) for lead in range(5)])
+
+
+def _cases() -> NDArray[np.int64]:
+    """Tell by what leads and the byte behind it how many bytes come before the opcode, and the map's number * 8."""
+    cases = np.zeros((16, 256), np.int64)
+    cases[_ESCAPE] = 1 | Space.TWO << 3
+    cases[_ESCAPE, 0x0F] = 1 | Space.NOW << 3
+    cases[_ESCAPE, 0x38] = 2 | Space.THREE_38 << 3
+    cases[_ESCAPE, 0x3A] = 2 | Space.THREE_3A << 3
+    cases[_VEX2] = 2 | Space.VEX1 << 3
+    for kind, lead, bits, spaces in (
+        (_VEX3, 3, 31, _VEX_SPACES | _XOP_SPACES),
+        (_EVEX, 4, 7, _EVEX_SPACES),
+    ):
+        for byte in range(256):
+            cases[kind, byte] = lead | spaces.get(byte & bits, Space.NOW) << 3
+    return cases.reshape(-1)
+
+
+_CASES = _cases()
+# Register extensions that no row asks for (X and B), by what leads.
+_UNASKED = np.zeros(16, np.uint64)
+_UNASKED[[_VEX3, _EVEX]] = 0x60 << 8
+_EVEX_MASK = _u64(7 << 24)
+
+
+@cache
+def _all_spaces() -> NDArray[np.uint8]:
+    """The tables of all maps behind one another; what has no key of its own (3DNow!, unknown maps) is `_ODD`."""
+    tables = [_space_table(space) for space in Space]
+    tables[Space.NOW] = np.full(1 << 16, _ODD, np.uint8)
+    return np.concatenate(tables)
+
+
+def _wide_windows(windows: Windows, at: Positions) -> Words:
+    """Give the eight bytes from each position on as a number."""
+    high = windows.take(at + 4, mode="clip").astype(np.uint64)
+    return windows.take(at) | high << np.uint64(32)
+
+
+# The slot of a form in a direct table: 19 bits for opcode, ModRM and the base of SIB, one for REX.W, three for prefixes.
+_SLOTS = np.uint32(0xFFF80000)
+_WIDE_SLOT = 1 << 19
+_PREFIX_SLOTS = {0: 0, _OPERAND_SIZE: 1, _REP: 2, _REPNE: 3, _LOCK: 4, _ADDRESS_SIZE: 5, _OPERAND_SIZE | _REPNE: 6}
+_SLOT_COUNT = 1 << 23
+_NO_SLOT = 1 << 31
+# Below the slot, `leads` tells how far the opcode is: 8 (bits) behind a REX prefix; or that a legacy prefix leads.
+_LEGACY = np.uint32(1)
+
+
+def _leads(bits: int) -> Windows:
+    """Tell by the first two bytes (the first one lowest) whether they are prefixes, and which slots follow from it."""
+    leads = np.zeros((256, 256), np.uint32)  # [second, first]
+    leads[:, np.flatnonzero(_prefix_flags())] = _LEGACY
+    if bits == 64:
+        leads[:, 0x40:0x48] = 8
+        leads[:, 0x48:0x50] = 8 | _WIDE_SLOT
+        leads[0x90, 0x40:0x50] = 8 | _NO_SLOT  # no NOP if REX.B names r8
+    return leads.reshape(-1)
+
+
+def _flag_slots() -> Windows:
+    slots = np.full(64, _NO_SLOT, np.uint32)
+    for flags, number in _PREFIX_SLOTS.items():
+        slots[[flags, flags | _OTHER]] = number << 20
+    return slots
+
+
+class _Direct:
+    """The forms of one opcode map by opcode, ModRM, SIB, REX.W and frequent prefixes: no key, no search."""
+
+    def __init__(self, kinds: NDArray[np.uint8]) -> None:
+        masks = _masks(0).astype(np.uint32)
+        masks[_PREFIX:] = _NO_SLOT
+        self._masks: Windows = masks.take(kinds)
+        self._numbers = np.zeros(_SLOT_COUNT + 1, np.int32)  # the last one is never filled
+
+    def look_up(self, words: Windows, bases: Windows) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+        """Find the numbers (0: not known) by the words that begin with the opcode; and where they are kept."""
+        masks = self._masks.take(words & _LOW_PAIR)
+        places = (words & masks | masks & _NO_SLOT | bases).astype(np.intp)
+        return self._numbers.take(places, mode="clip"), places
+
+    def remember(self, places: NDArray[np.intp], numbers: NDArray[np.int64]) -> None:
+        """Keep numbers that were found in another way, at the places that `look_up` gave."""
+        self._numbers[np.minimum(places, _SLOT_COUNT)] = numbers
+        self._numbers[_SLOT_COUNT] = NOTHING
 
 
 class X86Forms:
@@ -139,37 +230,75 @@ class X86Forms:
         self._index = FormIndex()
         self._first = _first_table(arch.bits)
         self._flags = _prefix_flags()
+        self._leads = _leads(arch.bits)
+        self._flag_slots = _flag_slots()
+        self._one = _Direct(self._first)
+        two = _space_table(Space.TWO).copy()
+        two.reshape(256, 256)[:, [0x0F, 0x38, 0x3A]] = _ODD  # these lead to other maps
+        self._two = _Direct(two)
+        self._opens = np.maximum(_score(_OPENINGS[arch.bits], 2), _score(_OTHER_OPENINGS, 1))
+        self._follows = _score(_SECONDS.get(arch.bits, bytes(range(256))), 2)
         self._rex = arch.bits == 64
         self._vvvv = _u64(15 if arch.bits == 64 else 7)
 
-    def windows(self, buffer: NDArray[np.uint8]) -> Words:
-        """Give the eight bytes from each position on as a number; the last `PADDING` positions are left out."""
-        words = np.ndarray((len(buffer) - PADDING,), "<u8", buffer, 0, (1,))
+    def windows(self, buffer: NDArray[np.uint8]) -> Windows:
+        """Give the four bytes from each position on as a number; the last `PADDING` positions are left out."""
+        words = np.ndarray((len(buffer) - PADDING,), "<u4", buffer, 0, (1,))
         return np.ascontiguousarray(words)
 
-    def likely_starts(self, buffer: NDArray[np.uint8]) -> Positions:
-        """Guess where instructions start: behind padding at 16 bytes, and what compilers write most.
+    def lane_starts(self, buffer: NDArray[np.uint8], distance: int) -> Positions:
+        """Choose positions about `distance` apart at which an instruction probably starts, ascending.
 
-        64-bit moves, additions and the like begin with 48 and one of a few opcodes; hardly anything else has such
-        a pair of bytes inside. Other modes have no pair so frequent: calls, and what stands behind padding.
+        In 64-bit code that is what compilers write most: moves, additions and the like, which begin with 48 and one
+        of a few opcodes; hardly anything else has such a pair of bytes inside.
         """
-        aligned = np.arange(16, len(buffer), 16)
-        behind = aligned[np.isin(buffer[aligned - 1], (0x00, 0x90, 0xC3, 0xCC))]
-        first = np.flatnonzero(buffer[:-1] == (0x48 if self._rex else 0x8B))
-        if self._rex:
-            first = first[_AFTER_REX.take(buffer[first + 1])]
-        else:
-            first = first[buffer[first + 1] >= 0x40]
-        likely: Positions = np.union1d(behind, first)
-        return likely
+        lanes = len(buffer) // distance
+        rows = buffer[: lanes * distance].reshape(lanes, distance)[:, : min(distance, 48)]
+        likely = self._opens[rows]
+        likely[:, :-1] += self._follows[rows[:, 1:]] * (likely[:, :-1] == 2)
+        starts: Positions = np.arange(lanes) * distance + likely.argmax(axis=1)
+        return np.concatenate([np.zeros(1, np.intp), starts[starts > 0]])
 
     def look_up(
-        self, buffer: NDArray[np.uint8], windows: Words, at: Positions
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        self, buffer: NDArray[np.uint8], windows: Windows, at: Positions
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Find the form number of the instruction at each position, and how many prefixes were stripped there.
 
         New forms are learned. Nothing is known of what follows the last position: see `scan` for the end of code.
         """
+        words = windows.take(at)
+        leads = self._leads.take(words & _LOW_PAIR)
+        stripped = np.zeros(len(at), np.int32)
+        prefixed = np.flatnonzero(leads & _LEGACY)
+        if len(prefixed):
+            count, flags = self._strip(windows, at[prefixed])
+            stripped[prefixed] = count
+            behind = windows.take(at[prefixed] + count)
+            words[prefixed] = behind
+            leads[prefixed] = self._leads.take(behind & _LOW_PAIR) | self._flag_slots.take(flags)
+        shifts = leads & _EIGHT_BITS
+        words >>= shifts
+        stripped += (shifts >> _THREE).view(np.int32)
+        bases = leads & _SLOTS
+        numbers, places = self._one.look_up(words, bases)
+        rest = np.flatnonzero(numbers == 0)
+        if len(rest):
+            escaped = rest[(words[rest] & _LOW_BYTE) == _ESCAPE_BYTE]
+            if len(escaped):
+                behind = windows.take(at[escaped] + stripped[escaped] + 1)
+                numbers[escaped], two_places = self._two.look_up(behind, bases[escaped])
+                rest = rest[numbers[rest] == 0]
+            slow, stripped[rest] = self._look_up_rest(buffer, windows, at[rest])
+            numbers[rest] = slow
+            self._one.remember(places[rest], slow)
+            if len(escaped):
+                self._two.remember(two_places, numbers[escaped])
+        return numbers, stripped
+
+    def _look_up_rest(
+        self, buffer: NDArray[np.uint8], windows: Windows, at: Positions
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Look up what is not in the direct tables."""
         keys, stripped, odd = self._keys(windows, at)
         numbers, missed = self._index.find(keys)
         if len(odd):
@@ -215,125 +344,64 @@ class X86Forms:
         rest = buffer[start + count : start + count + _LONGEST].tobytes()
         return bytes(prefixes) + rest, len(prefixes)
 
-    def _keys(self, windows: Words, at: Positions) -> tuple[Words, NDArray[np.int64], Positions]:
+    def _keys(self, windows: Windows, at: Positions) -> tuple[Words, NDArray[np.int64], Positions]:
         """Make the keys; with the number of stripped prefixes, and the positions that have no key."""
-        words = windows.take(at)
-        pairs = (words & _PAIR).view(np.int64)
-        kinds = self._first.take(pairs)
-        stripped = np.zeros(len(at), np.int64)
-        prefixed = np.flatnonzero(kinds == _PREFIX)
-        flags = None
-        if len(prefixed):
-            found = self._strip(windows, at[prefixed])
-            stripped[prefixed], flags, words[prefixed] = found
-        keys, odd, has_rex = self._keys_behind_prefixes(words)
-        if has_rex is not None:
-            stripped += has_rex
-        if flags is not None:
-            keys[prefixed] |= flags << _FLAGS_AT
-            # VEX, EVEX and XOP tolerate no prefix but segments and 67, which the form does not hide.
+        count, flags = self._strip(windows, at)
+        stripped = count.astype(np.int64)
+        words = _wide_windows(windows, at + stripped)
+        keys, has_rex, odd = self._keys_behind_prefixes(words)
+        stripped += has_rex
+        # VEX, EVEX and XOP tolerate no prefix but segments and 67, which the form does not hide.
+        keys |= (flags & 255 - _OTHER).astype(np.uint64) << _FLAGS_AT
         return keys, stripped, odd
 
-    def _strip(self, windows: Words, at: Positions) -> tuple[NDArray[np.int64], Words, Words]:
-        """Count the prefixes at positions that begin with one: their number, what they are, the window behind them."""
-        count = np.zeros(len(at), np.int64)
-        flags = np.zeros(len(at), np.uint64)
-        words = windows.take(at)
-        active = np.arange(len(at))
-        repeats = _u64(_REP | _REPNE)
-        for _ in range(_LONGEST):
-            kinds = self._flags.take((words[active] & _BYTE).view(np.int64))
-            active = active[kinds != 0]
-            if not len(active):
+    def _strip(self, windows: Windows, at: Positions) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """Count the legacy prefixes at each position, and tell which they are; of F2 and F3 the last counts."""
+        flags = self._flags.take(windows.take(at) & _LOW_BYTE)
+        count = (flags != 0).astype(np.int32)
+        active = np.flatnonzero(flags)
+        for _ in range(_LONGEST - 1):
+            more = self._flags.take(windows.take(at[active] + count[active]) & _LOW_BYTE)
+            going = more != 0
+            if not going.any():
                 break
-            kinds = kinds[kinds != 0].astype(np.uint64)
+            active, more = active[going], more[going]
             old = flags[active]
-            old[kinds & repeats != 0] &= ~repeats
-            flags[active] = old | kinds
+            old[more & (_REP | _REPNE) != 0] &= 255 - _REP - _REPNE
+            flags[active] = old | more
             count[active] += 1
-            words[active] = windows.take(at[active] + count[active], mode="clip")
-        return count, flags & _u64(~_OTHER), words
+        return count, flags
 
-    def _keys_behind_prefixes(
-        self, words: Words
-    ) -> tuple[Words, Positions, NDArray[np.bool_] | None]:
-        has_rex = None
-        if self._rex:
-            has_rex = (words & _u64(0xF0)) == _u64(0x40)
-            rex = words * has_rex & _REX_W
-            words = words >> (has_rex * _EIGHT)
+    def _keys_behind_prefixes(self, words: Words) -> tuple[Words, NDArray[np.bool_], Positions]:
+        """Make the keys of instructions without legacy prefixes: keys, which have REX, which have no key."""
+        has_rex = (words & _u64(0xF0)) == _u64(0x40) if self._rex else np.zeros(len(words), np.bool_)
+        rex = words * has_rex & _u64(8)
+        words = words >> (has_rex * _EIGHT)
         kinds = self._first.take((words & _PAIR).view(np.int64))
-        keys = words & _ONE_MASKS.take(kinds, mode="clip")
-        odd = (kinds == _PREFIX) | (kinds == _ODD)
-        other = np.flatnonzero(kinds >= _PREFIX)
-        if len(other):
-            self._escaped(words, kinds, keys, odd, other)
-        if has_rex is not None:
-            # Before VEX a REX prefix is illegal; with one, 90 is no NOP.
-            odd |= has_rex & ((kinds > _ESCAPE) | (words & _BYTE == _NOP))
-            keys |= rex << _REX_AT
-        return keys, np.flatnonzero(odd), has_rex
+        # Where the opcode is, and in which map: by what leads, and by the byte behind that.
+        behind = words >> _EIGHT & _BYTE
+        cases = _CASES.take(kinds.astype(np.int64) << 8 | behind.view(np.int64))
+        skips = cases & 7
+        places = (cases >> 3) << 16 | (words >> (skips * 8).view(np.uint64) & _PAIR).view(np.int64)
+        shapes = _all_spaces().take(places)
+        keys = words & _ALL_MASKS.take(skips << 4 | shapes)
+        odd = (kinds == _PREFIX) | (kinds == _ODD) | (shapes == _ODD)
+        # Before VEX a REX prefix is illegal; with one, 90 is no NOP.
+        odd |= has_rex & ((kinds > _ESCAPE) | (words & _BYTE == _NOP))
+        vector = np.flatnonzero(kinds > _ESCAPE)
+        if len(vector):
+            keys[vector] = self._same_registers(keys[vector], kinds[vector])
+        return keys | rex << _REX_AT, has_rex, np.flatnonzero(odd)
 
-    def _escaped(
-        self, words: Words, kinds: NDArray[np.uint8], keys: Words, odd: NDArray[np.bool_], other: Positions
-    ) -> None:
-        """Make the keys of everything that is not in the one-byte map."""
-        which = kinds[other]
-        two = other[which == _ESCAPE]
-        if len(two):
-            second = words[two] >> _EIGHT
-            self._mask(Space.TWO, two, words, second, _TWO_MASKS, keys, odd)
-            opcodes = second & _BYTE
-            for opcode, space in ((0x38, Space.THREE_38), (0x3A, Space.THREE_3A)):
-                three = two[opcodes == opcode]
-                if len(three):
-                    self._mask(space, three, words, words[three] >> _u64(16), _THREE_MASKS, keys, odd)
-            odd[two[opcodes == 0x0F]] = True
-        if (which > _ESCAPE).any():
-            self._vector(words, which, keys, odd, other)
+    def _same_registers(self, keys: Words, kinds: NDArray[np.uint8]) -> Words:
+        """Clear what does not matter in the prefixes VEX, XOP and EVEX.
 
-    def _mask(
-        self,
-        space: Space,
-        where: Positions,
-        words: Words,
-        from_opcode: Words,
-        masks: Words,
-        keys: Words,
-        odd: NDArray[np.bool_],
-    ) -> None:
-        kinds = _space_table(space).take((from_opcode & _PAIR).view(np.int64))
-        keys[where] = words[where] & masks.take(kinds)
-        odd[where[kinds == _ODD]] = True
-
-    def _same_vvvv(self, keys: Words, byte_at: int) -> Words:
-        """Make vvvv, in the byte that starts at this bit, tell only whether and on which half it names a register."""
-        shift = _u64(byte_at + 3)
+        Of vvvv that is whether, and in which half, it names a register; of the mask register whether there is one.
+        """
+        shift = np.where(kinds == _VEX2, _u64(11), _u64(19))
         vvvv = keys >> shift
         names_none = (vvvv & self._vvvv) == self._vvvv
-        return keys & ~(_u64(7) << shift) | (names_none * _u64(15)) << shift
-
-    def _vector(
-        self, words: Words, which: NDArray[np.uint8], keys: Words, odd: NDArray[np.bool_], other: Positions
-    ) -> None:
-        """Make the keys of VEX, XOP and EVEX."""
-        short = other[which == _VEX2]
-        if len(short):
-            self._mask(Space.VEX1, short, words, words[short] >> _u64(16), _THREE_MASKS, keys, odd)
-            keys[short] = self._same_vvvv(keys[short], 8)
-        for kind, spaces, lead, masks in (
-            (_VEX3, _VEX_SPACES | _XOP_SPACES, 24, _VEX3_MASKS),
-            (_EVEX, _EVEX_SPACES, 32, _EVEX_MASKS),
-        ):
-            long = other[which == kind]
-            if not len(long):
-                continue
-            maps = words[long] >> _EIGHT & _u64(31 if kind == _VEX3 else 7)
-            odd[long] = True  # unless its map is known
-            for number, space in spaces.items():
-                part = long[maps == number]
-                if len(part):
-                    odd[part] = False
-                    self._mask(space, part, words, words[part] >> _u64(lead), masks, keys, odd)
-                    same = self._same_vvvv(keys[part], 16) & ~_X_AND_B
-                    keys[part] = same if kind == _VEX3 else _same_mask(same)
+        keys = keys & ~(_u64(7) << shift) | (names_none * _u64(15)) << shift
+        keys &= ~_UNASKED.take(kinds)
+        masked = (kinds == _EVEX) & (keys & _EVEX_MASK != 0)
+        return np.where(kinds == _EVEX, keys & ~_EVEX_MASK, keys) | masked * _u64(1 << 24)
