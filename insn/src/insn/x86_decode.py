@@ -81,6 +81,8 @@ _BRANCHES = frozenset(
 )
 # A branch cuts its target to the operand size.
 _TARGET_MASKS = {2: 0xFFFF, 4: 0xFFFFFFFF, 8: (1 << 64) - 1}
+# Rows of 16 opcodes that cannot follow REX2.
+_NOT_WITH_REX2 = {Space.ONE: (0x4, 0x7, 0xA, 0xE), Space.TWO: (0x3, 0x8)}
 _BASES_16 = ((3, 6), (3, 7), (5, 6), (5, 7), (6, -1), (7, -1), (5, -1), (3, -1))
 _USES_VVVV = frozenset({"H", "B", "kH", "tH"})
 _CONTROL_REGISTERS = frozenset({0, 2, 3, 4, 8})
@@ -193,6 +195,11 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
             space = Space.TWO if first & 128 else Space.ONE
             extension, high = first & 15, first >> 4 & 7
             position += 2
+            byte = code[position]
+            if candidates[Space.REX2 << 8 | byte] and space is Space.ONE:
+                space = Space.REX2
+            elif byte >> 4 in _NOT_WITH_REX2[space]:
+                raise _Invalid("REX2 before an opcode that cannot have it")
         elif encoding is Encoding.EVEX:
             second, third = code[position + 2], code[position + 3]
             found = _EVEX_SPACES.get(first & 7)
@@ -494,6 +501,8 @@ def _place(form: _Form, code: bytes, address: int, arch: Arch) -> Instruction:
             detail.immediate_offset, detail.immediate_size, PcRelativeKind.BRANCH, where
         )
         target = where
+    elif detail.row.flow is Flow.JUMP:
+        target = detail.immediate & arch.address_mask
     elif detail.pc_relative:
         where = (address + length + detail.displacement) & arch.address_mask
         if detail.address_size == 4:

@@ -429,3 +429,8 @@ ff./4 jmp Ev F64 IJUMP
 ff./5.m jmpf Mp FAR !far-transfer
 ff./6 push Ev D64 PUSH
 """
+
+# What a REX2 prefix (APX) makes of an opcode; all others are those of the maps above and of 0f.
+REX2 = """
+a1 jmpabs Iv F64 JUMP !apx
+"""

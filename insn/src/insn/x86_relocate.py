@@ -254,6 +254,12 @@ class _Run:
                 hint="end the run at the call",
             )
         assert instruction.target is not None
+        if _detail(instruction).operand_size * 8 != self.bits:
+            raise NotRelocatable(
+                "it pushes an address of another width than the code has",
+                address=instruction.address,
+                hint="use step",
+            )
         if self.bits == 64:
             self.code += b"\xff\x35\0\0\0\0"
             self.constants.append((len(self.code) - 4, instruction.end.to_bytes(8, "little")))

@@ -57,6 +57,7 @@ class Space(enum.IntEnum):
     EVEX4 = 15
     EVEX5 = 16
     EVEX6 = 17
+    REX2 = 18
 
 
 class Property(enum.Flag):
@@ -224,7 +225,7 @@ def _bits(position: int, first: int, last: int) -> int:
 
 
 def _lengths(space: Space) -> int:
-    if space >= Space.EVEX1:
+    if Space.EVEX1 <= space <= Space.EVEX6:
         return 7 << LENGTH
     return _ANY_LENGTH if space < Space.VEX1 else 3 << LENGTH
 

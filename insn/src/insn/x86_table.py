@@ -32,6 +32,7 @@ _TEXTS = {
     Space.EVEX4: x86_map_evex.EVEX4,
     Space.EVEX5: x86_map_evex.EVEX5,
     Space.EVEX6: x86_map_evex.EVEX6,
+    Space.REX2: x86_map_one.REX2,
 }
 
 
