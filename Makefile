@@ -18,7 +18,7 @@ help: ## this list
 setup: .build/venv ## what all others need: Debian packages (as root) and .venv
 
 demo: .build/venv ## probe a real multithreaded program and show what it costs
-	$(BIN)/python -m uprobes.demo
+	$(BIN)/python -m uprobes.command.demo
 
 test: .build/venv ## every test but the torture
 	$(BIN)/pytest -m "not torture"
@@ -42,7 +42,7 @@ docs: .build/venv ## docs/_build/html, warnings are errors
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 bench: .build/venv ## all figures, ours and the peers', in one run
-	$(BIN)/python benchmarks/run.py
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks
 
 alone: .build/venv ## each package in an environment with only what it declares
 	$(BIN)/python .ci/alone.py

@@ -84,12 +84,13 @@ def show_latencies(run: Run, latencies: Mapping[Probe, Histogram], file: IO[str]
         out.print(table)
     for probe in shown[:HISTOGRAMS]:
         if (drawn := latencies.get(probe)) is not None and drawn.count:
-            _draw(probe, drawn, out)
+            draw_histogram(probe, drawn, out)
     _rest(run, rest, out)
     _end(run, out)
 
 
-def _draw(probe: Probe, histogram: Histogram, out: Console) -> None:
+def draw_histogram(probe: Probe, histogram: Histogram, out: Console) -> None:
+    """Draw how long the calls of a probed function took."""
     out.print()
     out.print(Text(label(probe.location), style="bold"))
     largest = max(histogram.buckets)
