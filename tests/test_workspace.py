@@ -102,6 +102,8 @@ NAMES_ARCHITECTURES = {
     "insn/src/insn/second.py": "the names that the second decoder gives them",
     "uprobes/src/uprobes/machine/record.py": "the table of where each record lives",
     "uprobes/src/uprobes/machine/relocations.py": "the relocation numbers of ELF by machine",
+    "insn/src/insn/second_known.py": "the examined differences of the second decoder",
+    "uprobes/src/uprobes/command/findings.py": "a field of /proc/PID/status is called so",
     "uprobes/src/uprobes/process.py": "the table from an architecture to its step rules",
 }
 
@@ -151,9 +153,7 @@ TABLES = re.compile(r"insn/src/insn/\w+_(map|table|forms|rows)\w*\.py")
 LONGER = {
     "insn/src/insn/x86_decode.py": "prefixes and operands apart",
     "insn/src/insn/x86_emulate.py": "one module for each group of instructions",
-    "uprobes/src/uprobes/engine.py": "hits and lifetimes apart",
     "uprobes/src/uprobes/names/places.py": "one module for each kind of spec",
-    "uprobes/src/uprobes/target.py": "requests of other threads apart",
 }
 NO_NAMES = {"utils", "util", "helpers", "helper", "manager", "data", "info", "common", "misc"}
 
