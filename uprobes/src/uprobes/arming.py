@@ -46,6 +46,9 @@ class Arming:
         fresh: dict[int, list[tuple[Probe, Location]]] = {}
         for probe, location in wanted:
             probe.location = location
+            if probe.returns and location.no_return:
+                self._refuse(probe, _no_return(location), refused)
+                continue
             point = points.get(location.address)
             if point is None:
                 fresh.setdefault(location.address, []).append((probe, location))
@@ -269,3 +272,13 @@ def _as_probe_error(error: Exception, location: Location) -> ProbeError:
         error.spec = location.spec
         return error
     return Refused(str(error), spec=location.spec, address=location.address)
+
+
+def _no_return(location: Location) -> ProbeError:
+    return ProbeError(
+        f"no return can be probed here: {location.no_return}",
+        spec=location.spec,
+        address=location.address,
+        hint="probe the entry only, or the functions it calls",
+        code="no-return",
+    )

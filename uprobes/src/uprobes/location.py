@@ -12,6 +12,7 @@ class Location:
 
     `address` is the run-time address. `elf_address` and `file_offset` are the other two ways to
     count; `function_address` and `function_size` bound the function around it (0 when unknown).
+    `no_return` says why a return probe can't stand there, and is empty where it can.
     """
 
     address: int
@@ -24,6 +25,7 @@ class Location:
     file_offset: int | None = None
     function_address: int = 0
     function_size: int = 0
+    no_return: str = ""
 
 
 @dataclass(frozen=True, slots=True)

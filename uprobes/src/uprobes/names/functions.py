@@ -10,11 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from insn.elf import Image, open_image
+from insn.errors import InsnError
 from insn.model import Instruction
 from insn.symbols import Symbol, SymbolKind, Symbols
 from uprobes.names.demangle import demangle, without_parameters
 from uprobes.names.dynamic import Dynamic
-from uprobes.names.spec import Kind, Spec
+from uprobes.names.entries import no_returns
+from uprobes.names.spec import Kind, Spec, quote, quote_object
 
 _INDIRECT = SymbolKind.INDIRECT_FUNCTION.value
 
@@ -37,7 +39,10 @@ class Functions:
 
     @cached_property
     def _unnamed(self) -> list[tuple[int, int]]:
-        """(start, size) of functions that only their unwind entry knows: all, in stripped files."""
+        """(start, size) of functions that only their unwind entry knows: all, in stripped files.
+
+        The entry of the program is none: nothing calls it.
+        """
         frames, symbols = self.image.frames, self.symbols
         wanted = frames.entered & ~np.isin(frames.starts, symbols.addresses)
         for start, end in self.image.plt_ranges:
@@ -46,8 +51,15 @@ class Functions:
         return [
             (start, end - start)
             for start, end in zip(starts, ends, strict=True)
-            if symbols.at(start) is None and self.image.executable(start)
+            if symbols.at(start) is None
+            and start != self.image.entry
+            and self.image.executable(start)
         ]
+
+    @cached_property
+    def no_returns(self) -> dict[int, str]:
+        """Why the returns of some functions can't be probed, by address."""
+        return no_returns(self.image, self.addresses, self.names)
 
     @cached_property
     def names(self) -> list[str]:
@@ -173,9 +185,29 @@ class Functions:
     def contains(self, address: int) -> Instruction | None:
         """Return the instruction that an address lies inside of; None if it starts one.
 
-        None also where that can't be known: no function is known around the address.
+        None also where that can't be known: no function is known around the address, or its code
+        can't be decoded up to there.
         """
+        around = self.image.function_at(address)
+        if around is None:
+            return None
+        at = around.address
+        try:
+            while at < address:
+                instruction = self.image.instruction_at(at)
+                if instruction.end > address:
+                    return instruction
+                at = instruction.end
+        except InsnError:
+            pass
         return None
+
+    def only_spec(self, index: int, name: str, offset: int) -> str:
+        """Return the spec that means one place in one function of this file, mapped as `name`."""
+        shown = self.demangled[index]
+        if len(self._by_name.get(shown, ())) == 1 or len(self.exactly(shown)) == 1:
+            return f"{quote_object(name)}:{quote(shown)}" + (f"+{offset:#x}" if offset else "")
+        return f"elf:{quote_object(name)}:{self.addresses[index] + offset:#x}"
 
 
 def unnamed(start: int) -> str:

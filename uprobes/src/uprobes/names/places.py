@@ -13,6 +13,7 @@ from uprobes.errors import (
 )
 from uprobes.location import Location, Resolution
 from uprobes.names import indirect
+from uprobes.names.entries import OFFSET, no_return
 from uprobes.names.instances import Instance, Instances
 from uprobes.names.spec import Kind, Spec, quote, quote_object
 
@@ -82,6 +83,7 @@ def named(instance: Instance, address: int, spec: str) -> Location:
         instance.image.offset_of(elf_address),
         start + instance.bias if start else 0,
         size,
+        no_return(instance.image, elf_address, elf_address - start if start else 0, name),
     )
 
 
@@ -190,7 +192,7 @@ def _location(spec: Spec, instance: Instance, index: int) -> Location:
     offset = instance.image.offset_of(address) if spec.number else start + instance.first_offset
     return Location(
         address + instance.bias,
-        spec.source,
+        spec.source if spec.single else _own_spec(spec, instance, index),
         instance.name,
         instance.path,
         functions.demangled[index],
@@ -199,7 +201,13 @@ def _location(spec: Spec, instance: Instance, index: int) -> Location:
         offset,
         start + instance.bias,
         functions.sizes[index],
+        OFFSET if spec.number else functions.no_returns.get(start, ""),
     )
+
+
+def _own_spec(spec: Spec, instance: Instance, index: int) -> str:
+    """Return a spec for one of the places that a glob means, to name it alone later."""
+    return instance.functions.only_spec(index, instance.name, spec.number)
 
 
 def _indirect(
@@ -222,7 +230,7 @@ def _indirect(
         elf_address = address - home.bias + spec.number
         return Location(
             address + spec.number,
-            spec.source,
+            spec.source if spec.single else _own_spec(spec, instance, index),
             home.name,
             home.path,
             functions.demangled[index],
@@ -231,6 +239,7 @@ def _indirect(
             home.image.offset_of(elf_address),
             address,
             size,
+            no_return(home.image, address - home.bias, spec.number, name),
         )
     if instances is not None and indirect.undecided(instances, instance, start):
         return None
@@ -241,7 +250,7 @@ def _not_chosen(spec: Spec, instance: Instance, index: int, why: tuple[str, str]
     start, name = instance.functions.addresses[index], instance.functions.names[index]
     return ProbeError(
         f"{name} only chooses an implementation, and {why[0]}",
-        spec=spec.source if spec.single else f"{quote_object(instance.name)}:{quote(name)}",
+        spec=spec.source if spec.single else _own_spec(spec, instance, index),
         address=start + instance.bias,
         hint=why[1] or f"the chooser itself: elf:{quote_object(instance.name)}:{start:#x}",
         code="ifunc",

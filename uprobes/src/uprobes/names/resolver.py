@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shutil
 from collections.abc import Iterable
 
 from insn.errors import InsnError
@@ -118,7 +119,9 @@ class Resolver:
             return b""
 
     def in_file(self, spec: str, path: str | None = None) -> Resolution:
-        """Resolve a spec whose object is the path of a file, without any process.
+        """Resolve a spec whose object is a file, without any process.
+
+        A name without slashes that is no file here is a command's, found by $PATH.
 
         Addresses are the file's. Raises as `resolve` does, NoSuchObject for what is no ELF file.
         """
@@ -136,6 +139,8 @@ class Resolver:
         return places.inside(parsed, [instance])
 
     def _file(self, path: str, spec: str) -> Instance:
+        if "/" not in path and not os.path.exists(path):
+            path = shutil.which(path) or path
         try:
             status = os.stat(path)
             key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

@@ -1,0 +1,48 @@
+"""Where may a return probe stand? Where a call has just put its return address on the stack."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from insn.elf import Image
+
+RETURNS_TWICE = frozenset(
+    [
+        "setjmp",
+        "_setjmp",
+        "__setjmp",
+        "sigsetjmp",
+        "__sigsetjmp",
+        "vfork",
+        "__vfork",
+        "__libc_vfork",
+        "getcontext",
+        "__getcontext",
+        "savectx",
+    ]
+)
+"""They keep their return address for a second return, which a replaced one would break."""
+
+OFFSET = "a return probe needs the first instruction of a function"
+ENTRY = "nothing called the entry of a program: it has no return address"
+TWICE = "it returns twice to the same address"
+NOT_CALLED = "its unwind entry says that no return address is on top of the stack there"
+
+
+def no_return(image: Image, address: int, offset: int, name: str | None) -> str:
+    """Say why a return probe can't stand at a file address; empty where it can."""
+    if offset:
+        return OFFSET
+    return no_returns(image, [address], [name or ""]).get(address, "")
+
+
+def no_returns(image: Image, addresses: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+    """Say of which functions the returns can't be probed and why, by file address."""
+    frames = image.frames
+    wanted = np.array(addresses, np.uint64)
+    uncalled = wanted[np.isin(wanted, frames.starts[~frames.entered])]
+    found = dict.fromkeys(uncalled.tolist(), NOT_CALLED)
+    found |= {a: TWICE for a, name in zip(addresses, names, strict=True) if name in RETURNS_TWICE}
+    if image.entry in addresses:
+        found[image.entry] = ENTRY
+    return found
