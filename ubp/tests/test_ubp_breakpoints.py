@@ -113,6 +113,16 @@ def test_a_copy_of_the_memory_is_cleaned_of_breakpoints_removed_since(memory, br
     assert child_memory.read(BASE, len(TEXT)) == TEXT
 
 
+def test_what_will_be_hidden_is_announced_before_anything_is_written(memory, breakpoints):
+    seen = []
+
+    def announce(originals):
+        seen.append((originals, memory.read(BASE, len(TEXT))))
+
+    breakpoints.insert_many([BASE + 4, BASE + 4000, 0x10], announce)
+    assert seen == [({BASE + 4: TEXT[4:5], BASE + 4000: TEXT[4000:4001]}, TEXT)]
+
+
 def test_lift_and_lower_step_out_of_the_way_and_back(memory, breakpoints):
     breakpoints.insert(BASE + 2)
     breakpoints.lift(BASE + 2)

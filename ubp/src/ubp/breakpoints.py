@@ -8,7 +8,7 @@ Rules:
 - writing one is a single-byte (or single-unit) store, so threads may run meanwhile.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ubp.errors import AlreadyInserted, Changed, ForeignBreakpoint, NotInserted, UbpError
@@ -68,54 +68,65 @@ class Breakpoints:
         for error in refused.values():
             raise error
 
-    def insert_many(self, addresses: Iterable[int]) -> dict[int, Exception]:
-        """Write many breakpoints at once; return the refused ones with their errors, the others are
-        in.
+    def insert_many(
+        self,
+        addresses: Iterable[int],
+        announce: Callable[[dict[int, bytes]], object] | None = None,
+    ) -> dict[int, Exception]:
+        """Write many breakpoints at once; return the refused ones with their errors.
+
+        `announce` gets the original bytes of those that will be written, before the first one is.
         """
-        refused: dict[int, Exception] = {}
         known = self._by_address
-        wanted = []
-        for address in sorted(set(addresses)):
-            if address in known:
-                refused[address] = AlreadyInserted(
-                    "a breakpoint of ours stands there", address=address
-                )
-            else:
-                wanted.append(address)
-        trap = self.trap
-        size = len(trap)
-        for run in _runs(wanted, size):
-            start, end = run[0], run[-1] + size
-            try:
-                before = self.memory.read(start, end - start)
-            except Exception as error:
-                refused.update(self._one_by_one(run, error))
-                continue
-            after = bytearray(before)
-            fresh = {}
-            for address in run:
-                offset = address - start
-                original = before[offset : offset + size]
-                if original == trap:
-                    refused[address] = ForeignBreakpoint(
-                        "a breakpoint that is not ours stands there",
-                        address=address,
-                        hint="remove it, or detach the tool that put it in",
-                    )
-                else:
-                    fresh[address] = original
-                    after[offset : offset + size] = trap
+        wanted = sorted(set(addresses))
+        refused: dict[int, Exception] = {
+            address: AlreadyInserted("a breakpoint of ours stands there", address=address)
+            for address in wanted
+            if address in known
+        }
+        fresh: dict[int, bytes] = {}
+        writes: list[tuple[int, bytes, bytearray]] = []
+        for run in _runs([address for address in wanted if address not in refused], len(self.trap)):
+            self._prepare(run, fresh, writes, refused)
+        if announce is not None and fresh:
+            announce(fresh)
+        for start, before, after in writes:
             self._write_pages(start, before, after)
-            known.update(fresh)
+        known.update(fresh)
         return refused
 
-    def _one_by_one(self, run: list[int], error: Exception) -> dict[int, Exception]:
-        if len(run) == 1:
-            return {run[0]: error}
-        refused: dict[int, Exception] = {}
+    def _prepare(
+        self,
+        run: list[int],
+        fresh: dict[int, bytes],
+        writes: list[tuple[int, bytes, bytearray]],
+        refused: dict[int, Exception],
+    ) -> None:
+        """Read what stands where a run of breakpoints will be, and say what will stand there."""
+        trap, size, start = self.trap, len(self.trap), run[0]
+        try:
+            before = self.memory.read(start, run[-1] + size - start)
+        except Exception as error:
+            if len(run) == 1:
+                refused[start] = error
+                return
+            for address in run:
+                self._prepare([address], fresh, writes, refused)
+            return
+        after = bytearray(before)
         for address in run:
-            refused.update(self.insert_many([address]))
-        return refused
+            offset = address - start
+            original = before[offset : offset + size]
+            if original == trap:
+                refused[address] = ForeignBreakpoint(
+                    "a breakpoint that is not ours stands there",
+                    address=address,
+                    hint="remove it, or detach the tool that put it in",
+                )
+            else:
+                fresh[address] = original
+                after[offset : offset + size] = trap
+        writes.append((start, before, after))
 
     def remove_many(self, addresses: Iterable[int]) -> dict[int, UbpError]:
         """Take many breakpoints out at once; return those that were not there as we left them."""
@@ -191,6 +202,11 @@ class Breakpoints:
         alone.
         """
         self._by_address = {**parent._removed, **parent._by_address}
+
+    @property
+    def removed(self) -> dict[int, bytes]:
+        """The original bytes at addresses that had a breakpoint once and have none now."""
+        return self._removed
 
     def lift(self, address: int) -> None:
         """Put the original bytes back for a moment (stepping in place); `lower` writes the trap
