@@ -55,9 +55,19 @@ print(slot)
         "ubp",
         ("insn",),
         """
-import insn, ubp
-assert issubclass(ubp.UbpError, Exception)
-print(ubp.Breakpoints, ubp.Stepper)
+import insn, ubp, ubp.testing
+memory = ubp.testing.FakeMemory({0x401000: bytes.fromhex("55c3") + bytes(30), 0x7ff000: bytes(64)})
+breakpoints = ubp.Breakpoints(memory, insn.X86_64.breakpoint)
+breakpoints.insert(0x401000)
+assert memory.read(0x401000, 1) == insn.X86_64.breakpoint
+code = breakpoints.read(0x401000, 15)
+stepper = ubp.Stepper(ubp.X86_64)
+verdict = insn.judge(insn.decode(code, 0x401000, insn.X86_64))
+registers = ubp.testing.FakeRegisters(rip=0x401001, rsp=0x7ff020, rbp=7)
+plan = stepper.plan(verdict, insn.Method.EMULATE)
+action, step = stepper.before_step(plan, registers, memory)
+assert action is ubp.Action.CONTINUE and registers["rsp"] == 0x7ff018, registers
+print(plan)
 """,
     ),
     Package(
@@ -65,8 +75,13 @@ print(ubp.Breakpoints, ubp.Stepper)
         ("insn", "ssol", "ubp"),
         """
 import uprobes
-assert callable(uprobes.attach) and callable(uprobes.spawn)
-print(uprobes.attach)
+with uprobes.spawn(["/bin/echo", "probed"]) as target:
+    registration = target.register(["libc:malloc"])
+    status = target.run(timeout=60)
+[probe] = registration.probes
+assert status is not None and status.code == 0, status
+assert probe.hits > 0 and probe.misses == 0, probe
+print(probe)
 """,
     ),
 )
