@@ -1,0 +1,80 @@
+"""Run the benchmarks and print their tables."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.bulk import bulk_costs
+from benchmarks.hits import crowd_costs, hit_costs, placements, slow_down
+from benchmarks.report import Section, as_json, machine, markdown, show
+
+
+def hits(rounds: int) -> Iterator[Section]:
+    """Cost of a hit by method and tool, in each placement."""
+    measured = []
+    for placement in placements(os.sched_getaffinity(0)):
+        measured.append(hit_costs(placement, rounds))
+        yield measured[-1]
+    yield slow_down(measured)
+
+
+def crowd(rounds: int) -> Iterator[Section]:
+    """Cost of a hit among 10,000 other probes."""
+    for placement in list(placements(os.sched_getaffinity(0)))[:2]:
+        yield crowd_costs(placement, rounds)
+
+
+def bulk(rounds: int) -> Iterator[Section]:
+    """Putting 10,000 probes in and taking them out."""
+    yield bulk_costs(max(3, rounds // 2))
+
+
+SECTIONS: dict[str, Callable[[int], Iterator[Section]]] = {
+    "hits": hits,
+    "crowd": crowd,
+    "bulk": bulk,
+}
+
+
+def main() -> int:
+    """Measure what was asked for; 1 when a goal was missed, so that a script can tell."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument(
+        "sections",
+        nargs="*",
+        metavar="SECTION",
+        choices=[*SECTIONS, []],
+        help=f"which tables ({', '.join(SECTIONS)}); all when none is named",
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each contestant (15)")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every round of every figure there"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when a goal is missed")
+    options = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(machine(), highlight=False)
+    sections = []
+    for name in options.sections or SECTIONS:
+        for section in SECTIONS[name](options.rounds):
+            show(section, console)
+            sections.append(section)
+    if options.json:
+        options.json.write_text(as_json(sections), encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(markdown(sections), encoding="utf-8")
+    ratios = [
+        ratio for section in sections for figure in section.figures for ratio in figure.ratios
+    ]
+    missed = [ratio for ratio in ratios if ratio.met is False]
+    console.print(f"{len([r for r in ratios if r.met])} goals met, {len(missed)} missed")
+    return int(bool(missed) and options.strict)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,181 @@
+"""Figures, what they are compared with, and how they are shown: tables, Markdown, JSON."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How the ratio of a figure to another must be: at most, or at least, so many times."""
+
+    limit: float
+    at_most: bool = True
+
+    def met(self, ratio: float) -> bool:
+        """Tell whether a ratio is good enough."""
+        return ratio <= self.limit if self.at_most else ratio >= self.limit
+
+    def __str__(self) -> str:
+        return f"{'≤' if self.at_most else '≥'} {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How one figure compares with another, round by round: the median of the ratios, and its goal if any."""
+
+    to: str
+    value: float
+    goal: Goal | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met, None without one."""
+        return None if self.goal is None else self.goal.met(self.value)
+
+    def __str__(self) -> str:
+        mark = {None: "", True: " ✓", False: " ✗"}[self.met]
+        return f"{self.value:.2f}{mark}"
+
+    @property
+    def heading(self) -> str:
+        """The column that it stands in."""
+        return self.to if self.goal is None else f"{self.to} ({self.goal})"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of a table: what was measured in each round, or why it could not be."""
+
+    name: str
+    rounds: tuple[float, ...] = ()
+    unit: str = "µs"
+    ratios: tuple[Ratio, ...] = ()
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """The middle of the rounds."""
+        return statistics.median(self.rounds)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The quarter points of the rounds."""
+        if len(self.rounds) < 2:
+            return self.median, self.median
+        low, _, high = statistics.quantiles(self.rounds, n=4)
+        return low, high
+
+
+@dataclass
+class Section:
+    """One table: figures that were measured in turns, in one run."""
+
+    title: str
+    about: str
+    figures: list[Figure] = field(default_factory=list)
+
+
+def ratio(one: Sequence[float], other: Sequence[float]) -> float:
+    """Compare two figures measured in the same rounds: the median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(one, other, strict=True))
+
+
+def number(value: float) -> str:
+    """Write a figure with three digits that count."""
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:,.{digits}f}"
+
+
+def headings(section: Section) -> list[str]:
+    """Give the table's columns: name, median, spread, then one for each thing that figures are compared with."""
+    ratios = {r.to: r.heading for f in section.figures for r in f.ratios if r.goal is None}
+    ratios |= {r.to: r.heading for f in section.figures for r in f.ratios if r.goal is not None}
+    return ["", "median", "quarters", *ratios.values()]
+
+
+def cells(section: Section, figure: Figure) -> list[str]:
+    """Write one figure for the columns of its table."""
+    columns = headings(section)[3:]
+    if not figure.rounds:
+        return [figure.name, "–", "–", *("" for _ in columns)]
+    low, high = figure.spread
+    by_column = {
+        column: str(r) for r in figure.ratios for column in columns if column.startswith(r.to)
+    }
+    return [
+        figure.name,
+        f"{number(figure.median)} {figure.unit}",
+        f"{number(low)}–{number(high)}",
+        *(by_column.get(column, "") for column in columns),
+    ]
+
+
+def remarks(section: Section) -> list[str]:
+    """Say what could not be measured, and why."""
+    return [f"{f.name}: {f.note}" for f in section.figures if f.note]
+
+
+def show(section: Section, console: Console) -> None:
+    """Print one table."""
+    table = Table(
+        title=section.title, caption=section.about, title_justify="left", caption_justify="left"
+    )
+    for position, heading in enumerate(headings(section)):
+        table.add_column(
+            heading, justify="right" if position else "left", no_wrap=position in (1, 2)
+        )
+    for figure in section.figures:
+        missed = any(r.met is False for r in figure.ratios)
+        style = "red" if missed else "dim" if not figure.rounds else None
+        table.add_row(*cells(section, figure), style=style)
+    console.print(table)
+    for remark in remarks(section):
+        console.print(remark, style="yellow")
+    console.print()
+
+
+def machine() -> str:
+    """Say on what the figures were measured."""
+    model = "unknown CPU"
+    with open("/proc/cpuinfo", encoding="utf-8") as cpus:
+        for line in cpus:
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def markdown(sections: Iterable[Section]) -> str:
+    """Write the tables for the documentation."""
+    lines = [f"Measured by `python benchmarks/run.py` on: {machine()}.", ""]
+    for section in sections:
+        columns = headings(section)
+        lines += [f"## {section.title}", "", section.about, ""]
+        lines += [f"| {' | '.join(columns)} |", f"|---{'|--:' * (len(columns) - 1)}|"]
+        lines += [f"| {' | '.join(cells(section, figure))} |" for figure in section.figures]
+        lines += ["", *(f"- {remark}" for remark in remarks(section)), ""]
+    return "\n".join(lines)
+
+
+def as_json(sections: Iterable[Section]) -> str:
+    """Write everything that was measured, every round of it."""
+    document = {"machine": machine(), "sections": []}
+    for section in sections:
+        rows = []
+        for figure in section.figures:
+            row = asdict(figure)
+            row["median"] = figure.median if figure.rounds else None
+            for record, source in zip(row["ratios"], figure.ratios, strict=True):
+                record["met"] = source.met
+            rows.append(row)
+        document["sections"].append(
+            {"title": section.title, "about": section.about, "figures": rows}
+        )
+    return json.dumps(document, indent=1, ensure_ascii=False)

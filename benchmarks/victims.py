@@ -1,0 +1,175 @@
+"""The programs under probes: built when needed, started, and asked to call their functions."""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+HERE = Path(__file__).parent
+PROGRAMS = HERE / "programs"
+BUILT = HERE / ".build"
+CROWD = 10_000
+"""How many functions the program with the crowd has."""
+FLAGS = ("-O2", "-g", "-fcf-protection=none", "-rdynamic", "-pthread")
+PATIENCE = 120.0
+"""Seconds after which a silent program is given up."""
+
+
+class Missing(Exception):
+    """A tool or a permission is not there; the text says which, and how to get it."""
+
+
+class Ended(Exception):
+    """A program ended that should have gone on."""
+
+
+def crowd_source() -> str:
+    """Write 10,000 small functions as compilers make them, and a table of them."""
+    names = [f"member_{number:05d}" for number in range(CROWD)]
+    functions = [
+        f"__attribute__((noinline, noclone)) long {name}(long x)"
+        f" {{ volatile long y = x + {number}; return y - {number - 1}; }}"
+        for number, name in enumerate(names)
+    ]
+    return "\n".join(
+        [
+            *functions,
+            "typedef long function(long);",
+            f"function *const crowd[] = {{{', '.join(names)}}};",
+            f"const int crowd_size = {CROWD};",
+            "",
+        ]
+    )
+
+
+@cache
+def build(name: str) -> Path:
+    """Compile `victim`, `crowd` or `one_stop` unless that was done since its source changed."""
+    if shutil.which("gcc") is None:
+        raise Missing("no C compiler: install the package gcc")
+    BUILT.mkdir(exist_ok=True)
+    sources = {
+        "victim": [PROGRAMS / "victim.c"],
+        "crowd": [PROGRAMS / "victim.c", BUILT / "crowd.c"],
+        "one_stop": [PROGRAMS / "one_stop.c"],
+    }[name]
+    if name == "crowd" and not (BUILT / "crowd.c").exists():
+        (BUILT / "crowd.c").write_text(crowd_source())
+    binary = BUILT / name
+    if not binary.exists() or any(s.stat().st_mtime > binary.stat().st_mtime for s in sources):
+        subprocess.run(["gcc", *FLAGS, "-o", binary, *sources], check=True)
+    return binary
+
+
+@cache
+def symbols(binary: Path) -> dict[str, tuple[int, int]]:
+    """Return the address in the file and the size of each function of a program."""
+    with binary.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        return {
+            s.name: (s["st_value"], s["st_size"])
+            for s in table.iter_symbols()
+            if s["st_info"]["type"] == "STT_FUNC"
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one order took, by the clock."""
+
+    ns: int
+    ns_per_call: float
+
+
+def cpu_ns(pid: int) -> int:
+    """Return the time that a process's living threads have spent on a CPU."""
+    total = 0
+    for schedule in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):
+            total += int(schedule.read_text().split()[0])
+    return total
+
+
+class Victim:
+    """One running program; `cpus` binds it."""
+
+    def __init__(self, name: str = "victim", cpus: Collection[int] | None = None) -> None:
+        self.binary = build(name)
+        self.process = subprocess.Popen(
+            [self.binary],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            preexec_fn=None if cpus is None else lambda: os.sched_setaffinity(0, cpus),
+        )
+        self._unread = b""
+        self.pid = int(self._answer()["pid"])
+        self.base = self._load_address()
+
+    def _load_address(self) -> int:
+        path = os.path.realpath(self.binary)
+        with open(f"/proc/{self.pid}/maps", encoding="utf-8") as maps:
+            return min(int(line.split("-")[0], 16) for line in maps if line.rstrip().endswith(path))
+
+    def address(self, function: str) -> int:
+        """Return the run-time address of a function."""
+        return self.base + symbols(self.binary)[function][0]
+
+    def members(self, count: int = CROWD) -> list[int]:
+        """Return the run-time addresses of the crowd's functions."""
+        return [self.address(f"member_{number:05d}") for number in range(count)]
+
+    def call(self, function: str, count: int, threads: int = 1) -> Answer:
+        """Let it call a function; raises Ended, and AssertionError when a call returned something wrong."""
+        return self._order(f"call {function} {count} {threads}")
+
+    def sweep(self, times: int = 1) -> Answer:
+        """Let it call every function of the crowd."""
+        return self._order(f"sweep {times}")
+
+    def _order(self, text: str) -> Answer:
+        try:
+            self.process.stdin.write(text.encode() + b"\n")
+        except BrokenPipeError:
+            raise Ended(f"the victim ended: {self.process.wait()}") from None
+        answer = self._answer()
+        assert answer["right"], f"{text}: a probe changed what the program computes"
+        return Answer(answer["ns"], answer["ns_per_call"])
+
+    def _answer(self) -> dict:
+        deadline = time.monotonic() + PATIENCE
+        stream = self.process.stdout
+        while b"\n" not in self._unread:
+            if not select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise Ended(f"the victim says nothing for {PATIENCE:.0f} s")
+            part = os.read(stream.fileno(), 1 << 16)
+            if not part:
+                raise Ended(f"the victim ended: {self.process.wait()}")
+            self._unread += part
+        line, _, self._unread = self._unread.partition(b"\n")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the program."""
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+    def __enter__(self) -> "Victim":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
