@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from insn.errors import NotRelocatable, OutOfReach
 from insn.model import Fixups, Flow, Instruction, Method, Relocated
+from insn.reasons import REASONS
 from insn.x86_detail import Detail, Encoding
 from insn.x86_judge import judge
 
@@ -59,7 +60,12 @@ def near_jump(bits: int, at: int, to: int) -> bytes | None:
 
 def _any_jump(bits: int, at: int, to: int) -> bytes:
     """Encode a jump that reaches everything and changes no register."""
-    return near_jump(bits, at, to) or b"\xff\x25\0\0\0\0" + to.to_bytes(8, "little")
+    return near_jump(bits, at, to) or _far_jump(to)
+
+
+def _far_jump(to: int) -> bytes:
+    """Encode the jump through the eight bytes behind it: 64-bit code only, all of memory."""
+    return b"\xff\x25\0\0\0\0" + to.to_bytes(8, "little")
 
 
 def _displaced(instruction: Instruction, detail: Detail, at: int) -> bytes | None:
@@ -208,9 +214,28 @@ class _Run:
         else:
             self.code += _any_jump(self.bits, self.here(), target)
 
-    def branch(self, instruction: Instruction, detail: Detail) -> None:
+    def checked_target(self, instruction: Instruction) -> int:
+        """Give the target of a branch; NotRelocatable when a copy cannot go there."""
         target = instruction.target
         assert target is not None
+        if self.bits == 16 and target > 0xFFFF:
+            raise NotRelocatable(
+                f"it branches to {target:#x}, beyond the 64 KiB of a 16-bit segment",
+                address=instruction.address,
+                hint="use step",
+            )
+        first, *others = self.run
+        covered = range(first.address + 1, self.run[-1].end)
+        if others and target in covered and target not in self.inside:
+            raise NotRelocatable(
+                f"it branches to {target:#x}, into the middle of an instruction of the run",
+                address=instruction.address,
+                hint="displace fewer instructions",
+            )
+        return target
+
+    def branch(self, instruction: Instruction, detail: Detail) -> None:
+        target = self.checked_target(instruction)
         if detail.row.flow is Flow.JUMP:
             self.jump(target)
         elif detail.opcode_offset >= 0 and 0xE0 <= detail.opcode <= 0xE3:
@@ -228,7 +253,7 @@ class _Run:
             if target in self.inside:
                 self.inner.append((len(self.code) - size, size, target))
             return
-        far = _any_jump(self.bits, 0, target)
+        far = _far_jump(target)
         self.code += bytes((0x70 | condition ^ 1, len(far)))
         self.boundary(target)
         self.code += far
@@ -245,15 +270,20 @@ class _Run:
         self.code[skip + 1] = len(self.code) - skip - 2
 
     def call(self, instruction: Instruction) -> None:
-        """Push the original return address in one instruction, then jump: the state in between is
-        the callee's."""
+        """Push the original return address, then jump.
+
+        The push is one instruction, so that the state behind it is already the callee's.
+        """
+        if not self.expand_calls:
+            why = REASONS["pushes-address"]
+            raise NotRelocatable(why.why, address=instruction.address, hint=why.hint)
         if instruction is not self.run[-1]:
             raise NotRelocatable(
                 "a call must come last: it returns to the original behind it, not into the copy",
                 address=instruction.address,
                 hint="end the run at the call",
             )
-        assert instruction.target is not None
+        target = self.checked_target(instruction)
         if _detail(instruction).operand_size * 8 != self.bits:
             raise NotRelocatable(
                 "it pushes an address of another width than the code has",
@@ -268,8 +298,8 @@ class _Run:
             self.code += b"\x68" + (instruction.end & instruction.arch.address_mask).to_bytes(
                 size, "little"
             )
-        self.boundary(instruction.target)
-        self.jump(instruction.target)
+        self.boundary(target)
+        self.jump(target)
 
     def patch(self) -> None:
         for offset, size, target in self.inner:
