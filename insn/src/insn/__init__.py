@@ -1,5 +1,7 @@
 """What is this machine instruction, may it be probed, and how can it run somewhere else."""
 
+import importlib
+
 from insn.arch import Arch, arch
 from insn.decode import decode
 from insn.emulate import emulate, emulator, only_moves_ip
@@ -33,15 +35,41 @@ from insn.relocate import relocate
 from insn.second import second_decoder
 from insn.x86 import X86_16, X86_32, X86_64
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from insn.boundary import Boundary, boundaries
+    from insn.bulk import scan
+    from insn.elf import Image, open_image
+
+# These need numpy, which takes longer to import than all the rest: they are loaded when first used.
+_ON_DEMAND = {
+    "Boundary": "insn.boundary",
+    "Image": "insn.elf",
+    "boundaries": "insn.boundary",
+    "open_image": "insn.elf",
+    "scan": "insn.bulk",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module 'insn' has no attribute {name!r}")
+    found = getattr(importlib.import_module(_ON_DEMAND[name]), name)
+    globals()[name] = found
+    return found
+
+
 __all__ = [
     "REASONS",
     "X86_16",
     "X86_32",
     "X86_64",
     "Arch",
+    "Boundary",
     "DecodersDisagree",
     "Fixups",
     "Flow",
+    "Image",
     "InsnError",
     "Instruction",
     "MalformedFile",
@@ -60,11 +88,14 @@ __all__ = [
     "UnknownArchitecture",
     "Verdict",
     "arch",
+    "boundaries",
     "decode",
     "emulate",
     "emulator",
     "judge",
     "only_moves_ip",
+    "open_image",
     "relocate",
+    "scan",
     "second_decoder",
 ]

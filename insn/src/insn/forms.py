@@ -1,7 +1,7 @@
-"""The forms of instructions: what is true of an instruction wherever it stands, kept in flat arrays.
+"""The forms of instructions: what is true of one wherever it stands, kept in flat arrays.
 
-A form is learned once, by decoding and judging one instruction of that form with the same rows as everything else;
-from then on arrays of instructions are answered by looking its number up.
+A form is learned once, by decoding and judging one instruction of that form with the same rows as
+everything else; from then on arrays of instructions are answered by looking its number up.
 """
 
 from collections.abc import Mapping
@@ -36,9 +36,10 @@ RECORD = np.dtype(
 )
 """One scanned instruction, 24 bytes.
 
-`address` and `length` (bytes; 0: no instruction begins here); `flow` indexes `FLOWS`; `offset`, `size` and `kind`
-(indexes `KINDS`) describe the pc-relative field, all 0 when there is none; `target` is the address it names (of a
-direct branch: where it goes); `methods` has bit n set when `METHODS[n]` may be used; `verdict` is for `refusals`.
+`address` and `length` (bytes; 0: no instruction begins here); `flow` indexes `FLOWS`; `offset`,
+`size` and `kind` (indexes `KINDS`) describe the pc-relative field, all 0 when there is none;
+`target` is the address it names (of a direct branch: where it goes); `methods` has bit n set when
+`METHODS[n]` may be used; `verdict` is for `refusals`.
 """
 
 _FLOW_NUMBERS = {flow: number for number, flow in enumerate(FLOWS)}
@@ -81,8 +82,8 @@ def refuse_all(code: str, why: str, hint: str = "") -> Refusals:
 
 
 # Where a form is learned: far from any place at which a target would wrap around.
-_PLACE = {16: 0x6000, 32: 0x61230000, 64: 0x612345670000}
-_WRAPS = {16: 0xFFFF, 32: 0xFFFFFFFF, 64: (1 << 64) - 1}
+_PLACE = {16: 0x61230000, 32: 0x61230000, 64: 0x612345670000}
+_WRAPS = ((1 << 64) - 1, 0xFFFFFFFF, 0xFFFF)
 
 NOTHING = 0
 """The form of bytes that are no instruction."""
@@ -91,9 +92,9 @@ NOTHING = 0
 class Forms:
     """The forms learned so far for one architecture, in flat arrays by number.
 
-    `parts` is a record's middle eight bytes, `masks` the bits that a target can have. Lengths and offsets of a form
-    count from behind the prefixes that were stripped before it was looked up: `growth` times their number is to be
-    added to `parts`. `lengths` are those in `parts`.
+    `parts` is a record's middle eight bytes, `masks` the bits that a target can have. Lengths and
+    offsets of a form count from behind the prefixes that were stripped before it was looked up:
+    `growth` times their number is to be added to `parts`. `lengths` are those in `parts`.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -104,7 +105,9 @@ class Forms:
         self.growth: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
         self.lengths: NDArray[np.int32] = np.zeros(1 << 10, np.int32)
         self._undecodable = refuse_all(
-            "undecodable", "no instruction begins with these bytes", "probe the start of an instruction"
+            "undecodable",
+            "no instruction begins with these bytes",
+            "probe the start of an instruction",
         )
         self._add(0, 0, 0, 0, 0, self._undecodable, 0)
         self._by_code: dict[bytes, int] = {}
@@ -127,7 +130,7 @@ class Forms:
         return number
 
     def learn(self, code: bytes, stripped: int) -> int:
-        """Learn the form of the instruction that `code` begins with, `stripped` prefix bytes not counted."""
+        """Learn the form of what `code` begins with, its `stripped` first prefixes not counted."""
         from insn.decode import decode
 
         place = _PLACE[self.arch.bits]
@@ -171,14 +174,14 @@ def _wrap(instruction: Instruction) -> int:
         return 0
     field = instruction.code[relative.offset : relative.offset + relative.size]
     full = instruction.end + int.from_bytes(field, instruction.arch.byte_order, signed=True)
-    for bits in (64, 32, 16):
-        if bits <= instruction.arch.bits and full & _WRAPS[bits] == relative.target:
-            return _WRAPS[bits]
+    for mask in _WRAPS[instruction.arch.bits != 64 :]:
+        if full & mask == relative.target:
+            return mask
     raise AssertionError(f"the target of {instruction} does not follow from its displacement")
 
 
 class FormIndex:
-    """Numbers of forms by key: two hash tables in flat arrays, so that arrays of keys are looked up at once."""
+    """Numbers of forms by key: two hash tables in flat arrays, for arrays of keys."""
 
     _FACTORS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
     _VACANT = np.uint64((1 << 64) - 1)
@@ -213,7 +216,7 @@ class FormIndex:
             self._resize(self._bits + 1)
 
     def find(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        """Look keys up: their numbers, and the positions of those that are not known (their number is 0)."""
+        """Look keys up: their numbers, and where keys are that are not known (number 0)."""
         slots = (keys * self._FACTORS[0] >> self._shift).view(np.int64)
         numbers = self._numbers[0].take(slots)
         missed = np.flatnonzero(self._keys[0].take(slots) != keys)

@@ -207,9 +207,7 @@ def _read_common(
         return _Common()
 
 
-_Columns = tuple[
-    NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]
-]
+_Columns = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]
 """Starts, ends, exception tables, and the first byte of each entry's unwind rules."""
 
 _ADVANCES = np.zeros(256, np.bool_)
@@ -268,11 +266,7 @@ def _read_each(
             table = 0
             size = cursor.uleb() if common.augmented else 0
             behind = cursor.at + size
-            if (
-                size
-                and common.lsda != OMITTED
-                and not common.lsda & _INDIRECT
-            ):
+            if size and common.lsda != OMITTED and not common.lsda & _INDIRECT:
                 table = cursor.pointer(common.lsda)
             rule = section[behind] if behind < len(section) else 0
         except MalformedFile:

@@ -1,9 +1,10 @@
-"""Follows code from instruction to instruction: many lanes side by side, joined exactly where they meet.
+"""Follows code from instruction to instruction: many lanes side by side, exactly joined.
 
-A lane starts at a place that looks like the start of an instruction and follows its instructions up to the start of
-the next lane. Where it does not arrive there exactly, the next lane started wrong: the true instructions are followed
-until they meet one that the lane found (x86 code falls into step after a few instructions), and what it found before
-is dropped. The outcome is that of decoding from the first byte on, one instruction after the other.
+A lane starts at a place that looks like the start of an instruction and follows its instructions up
+to the start of the next lane. Where it does not arrive there exactly, the next lane started wrong:
+the true instructions are followed until they meet one that the lane found (x86 code falls into step
+after a few instructions), and what it found before is dropped. The outcome is that of decoding from
+the first byte on, one instruction after the other.
 """
 
 from typing import Protocol
@@ -23,7 +24,7 @@ class Step(Protocol):
 
 
 def follow(step: Step, starts: Positions, end: int) -> tuple[Positions, Found, int]:
-    """Decode from `starts[0]` up to `end`: positions, what is there, and the first position at or behind `end`.
+    """Decode from `starts[0]` up to `end`: positions, what is there, and where it goes on.
 
     `starts` are where lanes begin, ascending; they decide how long it takes, not what is found.
     """
@@ -55,10 +56,11 @@ def _run_lanes(step: Step, starts: Positions, limits: Positions, found: Found) -
     return arrived
 
 
-def _join(
-    step: Step, found: Found, starts: Positions, entries: Positions, end: int
-) -> int:
-    """Put right the lanes that began at `starts` though the code goes on at `entries`; give where the last one is settled."""
+def _join(step: Step, found: Found, starts: Positions, entries: Positions, end: int) -> int:
+    """Put lanes right that began at `starts` though the code goes on at `entries`.
+
+    Give the position up to which this settled the code.
+    """
     paths: list[list[tuple[int, int]]] = [[] for _ in starts]
     joined = np.full(len(starts), end)
     lanes = np.arange(len(starts))

@@ -1,8 +1,9 @@
 """Finds the form of many x86 instructions at once: prefixes, opcode and ModRM as one number each.
 
-The key of a form is the bytes from the opcode (or VEX, EVEX, XOP prefix) to ModRM and the base of SIB, with the bits
-cleared that no row asks for, and in its top byte the prefixes that were stripped. What has no key (prefixes in odd
-orders, 3DNow!, registers that must differ, APX) is decoded one by one and remembered by its bytes.
+The key of a form is the bytes from the opcode (or VEX, EVEX, XOP prefix) to ModRM and the base of
+SIB, with the bits cleared that no row asks for, and in its top byte the prefixes that were
+stripped. What has no key (prefixes in odd orders, 3DNow!, registers that must differ, APX) is
+decoded one by one and remembered by its bytes.
 """
 
 from functools import cache
@@ -20,9 +21,10 @@ Words = NDArray[np.uint64]
 Windows = NDArray[np.uint32]
 
 PADDING = 32
-"""Bytes that must follow the code in a buffer from which windows are made."""
+"""Bytes that must follow the code in a buffer that windows are made from."""
 
-# What stands at the low 16 bits of a window: which of its bits make the key, or one of the second line.
+# What stands at the low 16 bits of a window: which of its bits make the key, or one of the second
+# line.
 _OPCODE, _MODRM, _MODRM_SIB, _MOD, _MOD_RM, _MOD_RM_SIB = range(6)
 _PREFIX, _ESCAPE, _VEX2, _VEX3, _EVEX, _ODD = range(8, 14)
 
@@ -35,7 +37,9 @@ _LONGEST = 15
 
 _VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
 _XOP_SPACES = {8: Space.XOP8, 9: Space.XOP9, 10: Space.XOPA}
-_EVEX_SPACES = dict(enumerate((Space.EVEX1, Space.EVEX2, Space.EVEX3, Space.EVEX4, Space.EVEX5, Space.EVEX6), 1))
+_EVEX_SPACES = dict(
+    enumerate((Space.EVEX1, Space.EVEX2, Space.EVEX3, Space.EVEX4, Space.EVEX5, Space.EVEX6), 1)
+)
 
 
 def _u64(value: int) -> np.uint64:
@@ -46,7 +50,7 @@ _EIGHT, _BYTE, _PAIR, _NOP = _u64(8), _u64(0xFF), _u64(0xFFFF), _u64(0x90)
 
 
 def _masks(lead: int) -> Words:
-    """Give the bits of a window that belong to the key, by what stands behind `lead` bytes and the opcode."""
+    """Give the bits of a window that make the key, by what follows `lead` bytes and opcode."""
     modrm = 8 * (lead + 1)
     before = (1 << modrm) - 1
     masks = np.zeros(16, np.uint64)
@@ -65,7 +69,8 @@ def _masks(lead: int) -> Words:
 def _modrm_kinds() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Number the mask for each ModRM byte: where a row asks for reg or rm, and where none does.
 
-    In the second case only the shape of the operand counts: register, memory, and how long its displacement is.
+    In the second case only the shape of the operand counts: register, memory, and how long its
+    displacement is.
     """
     modrm = np.arange(256)
     mod, rm = modrm >> 6, modrm & 7
@@ -120,7 +125,8 @@ def _prefix_flags() -> NDArray[np.uint8]:
     return flags
 
 
-# Bytes that often begin an instruction (some of them hardly do anything else), and what then often is the second one.
+# Bytes that often begin an instruction (some of them hardly do anything else), and what then often
+# is the second one.
 _OPENINGS = {16: b"\x8b\x89", 32: b"\x8b\x89\xe8", 64: b"\x48\x4c"}
 _OTHER_OPENINGS = bytes.fromhex("0f 31 41 44 45 62 66 83 85 c4 c5 e8 f2 f3")
 _SECONDS = {64: bytes.fromhex("01 29 39 83 85 89 8b 8d")}
@@ -136,7 +142,10 @@ _ALL_MASKS = np.concatenate([_masks(lead) for lead in range(5)])
 
 
 def _cases() -> NDArray[np.int64]:
-    """Tell by what leads and the byte behind it how many bytes come before the opcode, and the map's number * 8."""
+    """Tell by what leads, and the byte behind it, where the opcode is and in which map.
+
+    A case is the number of bytes before the opcode, plus eight times the number of the map.
+    """
     cases = np.zeros((16, 256), np.int64)
     cases[_ESCAPE] = 1 | Space.TWO << 3
     cases[_ESCAPE, 0x0F] = 1 | Space.NOW << 3
@@ -161,7 +170,7 @@ _EVEX_MASK = _u64(7 << 24)
 
 @cache
 def _all_spaces() -> NDArray[np.uint8]:
-    """The tables of all maps behind one another; what has no key of its own (3DNow!, unknown maps) is `_ODD`."""
+    """The tables of all maps behind one another; 3DNow! and unknown maps have no keys."""
     tables = [_space_table(space) for space in Space]
     tables[Space.NOW] = np.full(1 << 16, _ODD, np.uint8)
     return np.concatenate(tables)
@@ -173,18 +182,28 @@ def _wide_windows(windows: Windows, at: Positions) -> Words:
     return windows.take(at) | high << np.uint64(32)
 
 
-# The slot of a form in a direct table: 19 bits for opcode, ModRM and the base of SIB, one for REX.W, three for prefixes.
+# The slot of a form in a direct table: 19 bits for opcode, ModRM and the base of SIB, one for
+# REX.W, three for prefixes.
 _SLOTS = np.uint32(0xFFF80000)
 _WIDE_SLOT = 1 << 19
-_PREFIX_SLOTS = {0: 0, _OPERAND_SIZE: 1, _REP: 2, _REPNE: 3, _LOCK: 4, _ADDRESS_SIZE: 5, _OPERAND_SIZE | _REPNE: 6}
+_PREFIX_SLOTS = {
+    0: 0,
+    _OPERAND_SIZE: 1,
+    _REP: 2,
+    _REPNE: 3,
+    _LOCK: 4,
+    _ADDRESS_SIZE: 5,
+    _OPERAND_SIZE | _REPNE: 6,
+}
 _SLOT_COUNT = 1 << 23
 _NO_SLOT = 1 << 31
-# Below the slot, `leads` tells how far the opcode is: 8 (bits) behind a REX prefix; or that a legacy prefix leads.
+# Below the slot, `leads` tells how far the opcode is: 8 (bits) behind a REX prefix; or that a
+# legacy prefix leads.
 _LEGACY = np.uint32(1)
 
 
 def _leads(bits: int) -> Windows:
-    """Tell by the first two bytes (the first one lowest) whether they are prefixes, and which slots follow from it."""
+    """Tell by the first two bytes (the first one lowest) whether they are prefixes, and of what."""
     leads = np.zeros((256, 256), np.uint32)  # [second, first]
     leads[:, np.flatnonzero(_prefix_flags())] = _LEGACY
     if bits == 64:
@@ -202,7 +221,7 @@ def _flag_slots() -> Windows:
 
 
 class _Direct:
-    """The forms of one opcode map by opcode, ModRM, SIB, REX.W and frequent prefixes: no key, no search."""
+    """The forms of one opcode map, directly by opcode, ModRM, SIB, REX.W, frequent prefixes."""
 
     def __init__(self, kinds: NDArray[np.uint8]) -> None:
         masks = _masks(0).astype(np.uint32)
@@ -211,7 +230,7 @@ class _Direct:
         self._numbers = np.zeros(_SLOT_COUNT + 1, np.int32)  # the last one is never filled
 
     def look_up(self, words: Windows, bases: Windows) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-        """Find the numbers (0: not known) by the words that begin with the opcode; and where they are kept."""
+        """Find the numbers (0: not known) by words that begin with the opcode, and their places."""
         masks = self._masks.take(words & _LOW_PAIR)
         places = (words & masks | masks & _NO_SLOT | bases).astype(np.intp)
         return self._numbers.take(places, mode="clip"), places
@@ -242,18 +261,18 @@ class X86Forms:
         self._vvvv = _u64(15 if arch.bits == 64 else 7)
 
     def windows(self, buffer: NDArray[np.uint8]) -> Windows:
-        """Give the four bytes from each position on as a number; the last `PADDING` positions are left out."""
+        """Give the four bytes from each position on, but the last `PADDING`, as a number."""
         words = np.ndarray((len(buffer) - PADDING,), "<u4", buffer, 0, (1,))
         return np.ascontiguousarray(words)
 
     def lane_starts(self, buffer: NDArray[np.uint8], distance: int) -> Positions:
-        """Choose positions about `distance` apart at which an instruction probably starts, ascending.
+        """Choose positions about `distance` apart where an instruction probably starts.
 
-        In 64-bit code that is what compilers write most: moves, additions and the like, which begin with 48 and one
-        of a few opcodes; hardly anything else has such a pair of bytes inside.
+        In 64-bit code that is what compilers write most: moves, additions and the like, which begin
+        with 48 and one of a few opcodes; hardly anything else has such a pair of bytes inside.
         """
         lanes = len(buffer) // distance
-        rows = buffer[: lanes * distance].reshape(lanes, distance)[:, : min(distance, 48)]
+        rows = buffer[: lanes * distance].reshape(lanes, distance)[:, :32]
         likely = self._opens[rows]
         likely[:, :-1] += self._follows[rows[:, 1:]] * (likely[:, :-1] == 2)
         starts: Positions = np.arange(lanes) * distance + likely.argmax(axis=1)
@@ -262,20 +281,23 @@ class X86Forms:
     def look_up(
         self, buffer: NDArray[np.uint8], windows: Windows, at: Positions
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Find the form number of the instruction at each position, and how many prefixes were stripped there.
+        """Find the form of the instruction at each position, and its number of stripped prefixes.
 
-        New forms are learned. Nothing is known of what follows the last position: see `scan` for the end of code.
+        New forms are learned. Nothing is known of what follows the last position: see `bulk` for
+        the end of code.
         """
         words = windows.take(at)
         leads = self._leads.take(words & _LOW_PAIR)
         stripped = np.zeros(len(at), np.int32)
-        prefixed = np.flatnonzero(leads & _LEGACY)
+        flags = np.zeros(len(at), np.uint8)
+        prefixed = np.flatnonzero(leads == _LEGACY)
         if len(prefixed):
-            count, flags = self._strip(windows, at[prefixed])
+            count, found = self._strip(windows, at[prefixed])
             stripped[prefixed] = count
+            flags[prefixed] = found
             behind = windows.take(at[prefixed] + count)
             words[prefixed] = behind
-            leads[prefixed] = self._leads.take(behind & _LOW_PAIR) | self._flag_slots.take(flags)
+            leads[prefixed] = self._leads.take(behind & _LOW_PAIR) | self._flag_slots.take(found)
         shifts = leads & _EIGHT_BITS
         words >>= shifts
         stripped += (shifts >> _THREE).view(np.int32)
@@ -288,18 +310,30 @@ class X86Forms:
                 behind = windows.take(at[escaped] + stripped[escaped] + 1)
                 numbers[escaped], two_places = self._two.look_up(behind, bases[escaped])
                 rest = rest[numbers[rest] == 0]
-            slow, stripped[rest] = self._look_up_rest(buffer, windows, at[rest])
-            numbers[rest] = slow
-            self._one.remember(places[rest], slow)
+            if len(rest):
+                lead = stripped[rest] - (shifts[rest] >> _THREE).view(np.int32)
+                slow, stripped[rest] = self._look_up_rest(
+                    buffer, windows, at[rest], lead, flags[rest]
+                )
+                numbers[rest] = slow
+                self._one.remember(places[rest], slow)
             if len(escaped):
                 self._two.remember(two_places, numbers[escaped])
         return numbers, stripped
 
     def _look_up_rest(
-        self, buffer: NDArray[np.uint8], windows: Windows, at: Positions
+        self,
+        buffer: NDArray[np.uint8],
+        windows: Windows,
+        at: Positions,
+        count: NDArray[np.int32],
+        flags: NDArray[np.uint8],
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Look up what is not in the direct tables."""
-        keys, stripped, odd = self._keys(windows, at)
+        """Look up what is not in direct tables; `count` legacy prefixes, those of `flags`, lead."""
+        keys, has_rex, odd = self._keys(_wide_windows(windows, at + count))
+        # VEX, EVEX and XOP tolerate no prefix but segments and 67, which the form does not hide.
+        keys |= (flags & 255 - _OTHER).astype(np.uint64) << _FLAGS_AT
+        stripped = count.astype(np.int64) + has_rex
         numbers, missed = self._index.find(keys)
         if len(odd):
             view = memoryview(buffer)  # type: ignore[arg-type]  # an array is a buffer
@@ -323,9 +357,11 @@ class X86Forms:
     ) -> None:
         wanted, first, back = np.unique(keys[missed], return_index=True, return_inverse=True)
         learned = np.zeros(len(wanted), np.int64)
-        for n, (key, where) in enumerate(zip(wanted.tolist(), missed[first].tolist(), strict=True)):
+        for n, key in enumerate(wanted.tolist()):
+            where = int(missed[first[n]])
             start, count = int(at[where]), int(stripped[where])
-            # Only as many prefixes as the key speaks of: a form must not depend on the 15-byte limit.
+            # Only as many prefixes as the key speaks of: a form must not depend on the 15-byte
+            # limit.
             code = self._canonical(buffer, start, count)
             learned[n] = self.forms.learn(*code)
             self._index.add(key, int(learned[n]))
@@ -344,19 +380,10 @@ class X86Forms:
         rest = buffer[start + count : start + count + _LONGEST].tobytes()
         return bytes(prefixes) + rest, len(prefixes)
 
-    def _keys(self, windows: Windows, at: Positions) -> tuple[Words, NDArray[np.int64], Positions]:
-        """Make the keys; with the number of stripped prefixes, and the positions that have no key."""
-        count, flags = self._strip(windows, at)
-        stripped = count.astype(np.int64)
-        words = _wide_windows(windows, at + stripped)
-        keys, has_rex, odd = self._keys_behind_prefixes(words)
-        stripped += has_rex
-        # VEX, EVEX and XOP tolerate no prefix but segments and 67, which the form does not hide.
-        keys |= (flags & 255 - _OTHER).astype(np.uint64) << _FLAGS_AT
-        return keys, stripped, odd
-
-    def _strip(self, windows: Windows, at: Positions) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        """Count the legacy prefixes at each position, and tell which they are; of F2 and F3 the last counts."""
+    def _strip(
+        self, windows: Windows, at: Positions
+    ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """Count the legacy prefixes at each position, and tell which (of F2, F3: the last)."""
         flags = self._flags.take(windows.take(at) & _LOW_BYTE)
         count = (flags != 0).astype(np.int32)
         active = np.flatnonzero(flags)
@@ -372,9 +399,11 @@ class X86Forms:
             count[active] += 1
         return count, flags
 
-    def _keys_behind_prefixes(self, words: Words) -> tuple[Words, NDArray[np.bool_], Positions]:
-        """Make the keys of instructions without legacy prefixes: keys, which have REX, which have no key."""
-        has_rex = (words & _u64(0xF0)) == _u64(0x40) if self._rex else np.zeros(len(words), np.bool_)
+    def _keys(self, words: Words) -> tuple[Words, NDArray[np.bool_], Positions]:
+        """Make the keys of what has no legacy prefixes: keys, which have REX, which have no key."""
+        has_rex = (
+            (words & _u64(0xF0)) == _u64(0x40) if self._rex else np.zeros(len(words), np.bool_)
+        )
         rex = words * has_rex & _u64(8)
         words = words >> (has_rex * _EIGHT)
         kinds = self._first.take((words & _PAIR).view(np.int64))
@@ -396,7 +425,8 @@ class X86Forms:
     def _same_registers(self, keys: Words, kinds: NDArray[np.uint8]) -> Words:
         """Clear what does not matter in the prefixes VEX, XOP and EVEX.
 
-        Of vvvv that is whether, and in which half, it names a register; of the mask register whether there is one.
+        Of vvvv that is whether, and in which half, it names a register; of the mask register
+        whether there is one.
         """
         shift = np.where(kinds == _VEX2, _u64(11), _u64(19))
         vvvv = keys >> shift
@@ -404,4 +434,6 @@ class X86Forms:
         keys = keys & ~(_u64(7) << shift) | (names_none * _u64(15)) << shift
         keys &= ~_UNASKED.take(kinds)
         masked = (kinds == _EVEX) & (keys & _EVEX_MASK != 0)
-        return np.where(kinds == _EVEX, keys & ~_EVEX_MASK, keys) | masked * _u64(1 << 24)
+        keys = np.where(kinds == _EVEX, keys & ~_EVEX_MASK, keys)
+        same: Words = keys | masked.astype(np.uint64) << _u64(24)
+        return same

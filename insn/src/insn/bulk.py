@@ -1,0 +1,189 @@
+"""Analyses whole stretches of code at once: what `decode` and `judge` say, as numpy records.
+
+The same rows answer: each form of instruction that occurs is decoded and judged once (see `forms`),
+and arrays of instructions are looked up by form.
+"""
+
+import importlib
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from insn.arch import Arch
+from insn.forms import FLOWS, KINDS, METHODS, NOTHING, RECORD, Forms, refusals
+from insn.sweep import follow
+from insn.x86 import X86_64
+
+__all__ = ["FLOWS", "KINDS", "METHODS", "RECORD", "refusals", "scan"]
+
+PADDING = 32
+_CHUNK = 1 << 21
+_LANE = 96
+_BLOCK = 1 << 13
+_LENGTH, _SIZE, _NO_SIZE = np.uint64(0xFF), np.uint64(0xFF << 24), np.uint64(0)
+
+
+class Lookup(Protocol):
+    """What an architecture provides for scanning: see `x86_forms`."""
+
+    forms: Forms
+
+    def windows(self, buffer: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """Give the four bytes from each position on as a number."""
+
+    def look_up(
+        self, buffer: NDArray[np.uint8], windows: NDArray[np.uint32], at: NDArray[np.intp]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Find the form of the instruction at each position, and its number of stripped bytes."""
+
+    def lane_starts(self, buffer: NDArray[np.uint8], distance: int) -> NDArray[np.intp]:
+        """Choose positions about `distance` apart where instructions probably start, first 0."""
+
+
+_HOMES = dict.fromkeys(("x86_64", "x86_32", "x86_16"), ("insn.x86_forms", "X86Forms"))
+
+
+@cache
+def _lookup(arch: Arch) -> Lookup:
+    module, name = _HOMES[arch.name]
+    made: Lookup = getattr(importlib.import_module(module), name)(arch)
+    return made
+
+
+def scan(
+    code: bytes | bytearray | memoryview,
+    address: int,
+    arch: Arch = X86_64,
+    *,
+    starts: ArrayLike | None = None,
+) -> NDArray[np.void]:
+    """Decode and judge all of `code`, which stands at `address`: an array of `RECORD`.
+
+    Without `starts`, instruction follows instruction from the first byte on; where none begins, a
+    record of length 0 stands for one byte. With `starts` (offsets into `code`), one record for each
+    of them, in their order, whatever stands between. Agrees with `decode` and `judge` in everything
+    that a record holds; raises IndexError for an offset outside of `code`, nothing for any bytes.
+    """
+    text = np.frombuffer(code, np.uint8)
+    lookup = _lookup(arch)
+    if starts is None:
+        return _scan_all(text, address, arch, lookup)
+    offsets = np.asarray(starts, np.intp)
+    if len(offsets) and (offsets.min() < 0 or offsets.max() >= len(text)):
+        raise IndexError(f"a start lies outside of the code, which has {len(text)} bytes")
+    return _scan_each(text, address, arch, lookup, offsets)
+
+
+def _scan_each(
+    text: NDArray[np.uint8], address: int, arch: Arch, lookup: Lookup, offsets: NDArray[np.intp]
+) -> NDArray[np.void]:
+    """Look up single places: their bytes are copied, so that the other code costs nothing."""
+    width = 2 * PADDING
+    rows = np.zeros((len(offsets), width), np.uint8)
+    reach = np.minimum(offsets[:, None] + np.arange(PADDING), len(text) - 1)
+    rows[:, :PADDING] = text[reach]
+    buffer = np.concatenate([rows.reshape(-1), np.zeros(PADDING, np.uint8)])
+    windows = lookup.windows(buffer)
+    at = np.arange(len(offsets)) * width
+    forms, before = lookup.look_up(buffer, windows, at)
+    for where in np.flatnonzero(offsets > len(text) - arch.max_length).tolist():
+        forms[where] = lookup.forms.exactly(text[offsets[where] :].tobytes())
+        before[where] = 0
+    out = np.empty((len(offsets), 3), np.uint64)
+    _fill(out, lookup.forms, arch, windows, at, offsets, address, forms, before)
+    return out.view(RECORD).reshape(-1)
+
+
+def _scan_all(
+    text: NDArray[np.uint8], address: int, arch: Arch, lookup: Lookup
+) -> NDArray[np.void]:
+    forms = lookup.forms
+    out = np.empty((len(text) // 3 + 64, 3), np.uint64)
+    count = position = 0
+    last = len(text) - arch.max_length  # behind this, an instruction might be cut off
+    while position < last:
+        end = min(position + _CHUNK, last) - position
+        buffer = text[position : position + end + arch.max_length + 2 * PADDING]
+        short = end + arch.max_length + 2 * PADDING - len(buffer)
+        if short:
+            buffer = np.concatenate([buffer, np.zeros(short, np.uint8)])
+        windows = lookup.windows(buffer)
+        at, packed, reached = _follow(buffer, windows, end, arch, lookup)
+        if count + len(at) > len(out):
+            out = np.concatenate([out[:count], np.empty((len(at) + len(text) // 2, 3), np.uint64)])
+        for block in range(0, len(at), _BLOCK):  # small enough for the fast caches
+            here, some = at[block : block + _BLOCK], packed[block : block + _BLOCK]
+            records = out[count : count + len(here)]
+            base = address + position
+            _fill(records, forms, arch, windows, here, here, base, some & 0xFFFFFF, some >> 24)
+            count += len(here)
+        position += reached
+    tail = []
+    while position < len(text):
+        tail.append(position)
+        form = forms.exactly(text[position : position + arch.max_length].tobytes())
+        position += max(int(forms.lengths[form]), 1)
+    rest = _scan_each(text, address, arch, lookup, np.array(tail, np.intp))
+    if count + len(rest) > len(out):
+        out = np.concatenate([out[:count], np.empty((len(rest), 3), np.uint64)])
+    found: NDArray[np.void] = out[: count + len(rest)].view(RECORD).reshape(-1)
+    found[count:] = rest
+    return found
+
+
+def _follow(
+    buffer: NDArray[np.uint8],
+    windows: NDArray[np.uint32],
+    end: int,
+    arch: Arch,
+    lookup: Lookup,
+) -> tuple[NDArray[np.intp], NDArray[np.int32], int]:
+    """Follow the code from position 0 up to `end`; also give where it goes on."""
+    forms = lookup.forms
+
+    def step(at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        numbers, before = lookup.look_up(buffer, windows, at)
+        lengths = forms.lengths.take(numbers)
+        nothing = lengths == 0
+        lengths += before
+        # Where nothing begins, be it because of too many prefixes, the next byte is tried.
+        nothing |= lengths > arch.max_length
+        lengths[nothing] = 1
+        return numbers | before << 24, lengths
+
+    return follow(step, lookup.lane_starts(buffer[:end], _LANE), end)
+
+
+def _fill(
+    out: NDArray[np.uint64],
+    forms: Forms,
+    arch: Arch,
+    windows: NDArray[np.uint32],
+    at: NDArray[np.intp],
+    offsets: NDArray[np.intp],
+    address: int,
+    numbers: NDArray[np.int32],
+    before: NDArray[np.int32],
+) -> None:
+    """Write records by form, number of prefixes, and the target that the bytes at `at` name."""
+    parts = forms.parts.take(numbers)
+    parts += forms.growth.take(numbers) * before.astype(np.uint64)
+    long = (parts & _LENGTH) > np.uint64(arch.max_length)
+    if long.any():
+        parts[long] = forms.parts[NOTHING]
+        numbers[long] = NOTHING
+    addresses = offsets.astype(np.uint64) + np.uint64(address)
+    targets = np.zeros(len(at), np.uint64)
+    relative = np.flatnonzero((parts & _SIZE) != _NO_SIZE)
+    if len(relative):
+        some = parts[relative]
+        field = windows.take(at[relative] + (some >> np.uint64(16) & _LENGTH).view(np.int64))
+        unused = np.uint32(32) - (some >> np.uint64(21) & np.uint64(0x7F8)).astype(np.uint32)
+        distance = (field << unused).view(np.int32) >> unused.view(np.int32)
+        target = addresses[relative] + (some & _LENGTH) + distance.astype(np.int64).view(np.uint64)
+        targets[relative] = target & forms.masks.take(numbers[relative])
+    out[:, 0] = addresses
+    out[:, 1] = parts
+    out[:, 2] = targets
