@@ -85,7 +85,8 @@ def test_a_far_copy_addresses_the_same_through_a_register_that_it_does_not_use()
         assert copy.scratch not in instruction.reads | instruction.writes
         assert moved.length == instruction.length
         assert moved.pc_relative is None
-        assert moved.reads == instruction.reads | {copy.scratch}, instruction
+        if not detail.is_nop:
+            assert moved.reads == instruction.reads | {copy.scratch}, instruction
         assert moved.writes == instruction.writes
         assert moved.name == instruction.name
         assert detail.register_names[detail.base] == copy.scratch

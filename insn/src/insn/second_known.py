@@ -97,6 +97,7 @@ KNOWN = (
         names="fcom fcomp fstp fxch",
     ),
     _known("movsxd-32", "movsxd without REX.W under a prefix", Space.ONE, names="movsxd"),
+    _known("pause", "pause after 67 in 16-bit code", Space.ONE, names="xchg", modes=(16,)),
     _known(
         "hint",
         "the hint space: no-operations until a CPU gives one a meaning",

@@ -382,6 +382,8 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
         unsettled=is64 and opsize and bool(properties & Property.F64) and row.flow in _BRANCHES,
         apx=apx,
     )
+    if opsize and properties & Property.UD66:
+        raise _Invalid("66 cannot stand before it")
     _check(detail, broadcast=broadcast, vvvv=unused)
     return detail
 
@@ -420,6 +422,8 @@ def _check(detail: Detail, *, broadcast: bool, vvvv: int) -> None:
     if letters & {"tG", "tE", "tH"} and max(detail.reg, detail.vvvv) > 7:
         raise _Invalid("no such tile register")
     if detail.encoding is Encoding.EVEX:
+        if "G" in letters and detail.reg > 15:
+            raise _Invalid("no such general register")
         _check_evex(detail, memory=memory, broadcast=broadcast)
     if properties & Property.UNIQUE:
         _check_unique(detail, letters)
@@ -494,9 +498,12 @@ def _place(form: _Form, code: bytes, address: int, arch: Arch) -> Instruction:
     target = pc_relative = None
     length = detail.length
     if form.branch:
-        where = (address + length + detail.immediate) & _TARGET_MASKS[
-            8 if detail.mode == 64 else detail.operand_size
-        ]
+        size = detail.operand_size
+        if detail.mode == 64:
+            size = 8
+        elif not detail.row.properties & Property.F64:
+            size = 4  # xbegin: its displacement is short, its target is not
+        where = (address + length + detail.immediate) & _TARGET_MASKS[size]
         pc_relative = PcRelative(
             detail.immediate_offset, detail.immediate_size, PcRelativeKind.BRANCH, where
         )

@@ -443,10 +443,6 @@ def _register_move(detail: Detail) -> bool:
     )
 
 
-def _wide_displacement(detail: Detail) -> bool:
-    return detail.operand_size > 2 or detail.mode == 16
-
-
 def _general_operand(detail: Detail) -> bool:
     """Only stack instructions on general registers, memory or immediates (not on segment
     registers)."""
@@ -465,7 +461,7 @@ _EMULATORS: dict[str, tuple[Callable[[Detail], bool], Builder]] = {
     "leave": (_flat_stack, _leave),
     "lea": (_always, _load_address),
     "mov": (_register_move, _move),
-    "xbegin": (_wide_displacement, _abort_transaction),
+    "xbegin": (_always, _abort_transaction),
     "loop": (_always, _loop),
     "loope": (_always, _loop),
     "loopne": (_always, _loop),

@@ -391,13 +391,13 @@ ae.np./6.m xsaveopt +Ms $axd $dxd X87
 ae.np./7.m clflush @M FAULT
 ae.66./6.m clwb @M FAULT
 ae.66./7.m clflushopt @M FAULT
-ae.f3./4.m ptwrite My
+ae.f3./4.m ptwrite My UD66
 ae.f3./6.m clrssbsy +Mq !privileged
 ae.f3./0.r.o64 rdfsbase =Ry
 ae.f3./1.r.o64 rdgsbase =Ry
 ae.f3./2.r.o64 wrfsbase Ry =$fs_base FAULT
 ae.f3./3.r.o64 wrgsbase Ry =$gs_base FAULT
-ae.f3./4.r ptwrite Ry
+ae.f3./4.r ptwrite Ry UD66
 ae.f3./5.r incssp Ry FAULT
 ae.np./5.r lfence Es
 ae.np./6.r mfence Es

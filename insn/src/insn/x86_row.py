@@ -86,6 +86,8 @@ class Property(enum.Flag):
     """The mod field is ignored: rm is always a register."""
     NO66 = enum.auto()
     """66 does not change the operand size."""
+    UD66 = enum.auto()
+    """66 before it makes it invalid."""
     BITOFFSET = enum.auto()
     """The register operand shifts the memory address."""
     MASKSTORE = enum.auto()
