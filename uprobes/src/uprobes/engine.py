@@ -61,16 +61,14 @@ class Engine:
         self.holding = Holding(self)
         self._obey = obey
         self._waiting = waiting
-        self._status = bytearray(4)
-        self._status_keep = (ctypes.c_char * 4).from_buffer(self._status)
+        self._siginfo = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
 
     # -- the loop -------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Take stops until there is nothing left to trace, or `finished` is set."""
         tracees, waiting, later = self.tracees, self._waiting, self.holding.later
-        status_address = ctypes.addressof(self._status_keep)
-        status_word = memoryview(self._status).cast("i")
+        status = (ctypes.c_int * 1)()
         wait, request = ptrace.wait_any, ptrace.request
         clock, references = time.perf_counter_ns, sys.getrefcount
         getregs, pokeuser, cont = int(Request.GETREGS), int(Request.POKEUSER), int(Request.CONT)
@@ -82,18 +80,18 @@ class Engine:
             if later:
                 self.holding.take_later()
                 continue
-            tid = wait(-1, status_address, WAIT_FLAGS)
+            tid = wait(-1, status, WAIT_FLAGS)
             if tid <= 0:
                 if not tracees:
                     break
                 continue
             tracee = tracees.get(tid)
-            if status_word[0] != BREAK_STATUS or tracee is None or tracee.step is not None:
-                self.on_stop(tid, status_word[0])
+            if status[0] != BREAK_STATUS or tracee is None or tracee.step is not None:
+                self.on_stop(tid, status[0])
                 continue
             turn += 1
             begun = 0 if turn % TIMED_EVERY else clock()
-            if request(getregs, tid, 0, tracee.words_address) < 0:
+            if request(getregs, tid, 0, tracee.area) < 0:
                 continue
             words, ip_word = tracee.words, tracee.ip_word
             address = words[ip_word] - tracee.skew
@@ -101,8 +99,8 @@ class Engine:
             if (
                 point is None
                 or (plan := point.plan) is None
-                or point.short
                 or tracee.restarting is not None
+                or (point.short and not self._by_breakpoint(tid))
             ):
                 self.on_stop(tid, BREAK_STATUS)
                 continue
@@ -111,17 +109,22 @@ class Engine:
                 probe.hits += 1
                 handler = probe.handler
                 if handler is not None:
-                    hit = Hit(tracee, probe)
+                    if (hit := tracee.spare) is None:
+                        hit = tracee.spare = Hit(tracee, probe)
+                    else:
+                        hit.probe = probe
                     try:
                         handler(hit)
                     except Exception as error:
                         self.failed(probe, error)
-                    if references(hit) > 2:
+                    # Three are ours: `hit`, `spare` and the argument of this very call.
+                    if references(hit) > 3:
                         hit.keep()
-            if (resume := plan.resume) is None or tracee.registers.changed:
+                        tracee.spare = None
+            if (onward := point.onward) is None or tracee.registers.changed:
                 self.execute(tracee, point, plan)
             else:
-                request(pokeuser, tid, tracee.ip_offset, resume)
+                request(pokeuser, tid, tracee.ip_offset, onward)
                 request(cont, tid, 0, 0)
             if begun:
                 point.time_ns += clock() - begun
@@ -191,6 +194,12 @@ class Engine:
             tracee.resume()
         else:
             self.signals.on_signal(tracee, signal.SIGTRAP)
+
+    def _by_breakpoint(self, tid: int) -> bool:
+        """Tell whether a breakpoint instruction stopped a thread, and no signal that was sent."""
+        siginfo = self._siginfo
+        done = ptrace.request(int(Request.GETSIGINFO), tid, 0, siginfo)
+        return bool(done >= 0 and siginfo[2] == TrapCode.KERNEL)
 
     def hit(self, tracee: Tracee, point: ProbePoint) -> None:
         """Run the handlers of a hit and set the thread on its way."""

@@ -75,11 +75,12 @@ class Hit:
         Right at a function's first instruction only; raises NotMapped when it lies on a stack that
         is not there.
         """
-        machine = self._tracee.machine
-        if 0 <= number < len(machine.arguments):
-            return self._words[machine.index[machine.arguments[number]]]
+        argument_words = self._tracee.argument_words
+        if 0 <= number < len(argument_words):
+            return self._words[argument_words[number]]
         if number < 0:
             raise IndexError(f"arguments are counted from 0, not {number}")
+        machine = self._tracee.machine
         size = machine.arch.pointer_size
         sp = self._words[machine.index[machine.sp]]
         offset = machine.stack_arguments + size * (number - len(machine.arguments))

@@ -1,5 +1,6 @@
 """Probes as the user holds them, and the probe points that carry them."""
 
+import ctypes
 import enum
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
@@ -204,9 +205,10 @@ class ProbePoint:
 
     __slots__ = (
         "_method",
+        "_plan",
         "_verdict",
         "address",
-        "plan",
+        "onward",
         "probes",
         "process",
         "short",
@@ -219,7 +221,9 @@ class ProbePoint:
         self.process = process
         self.address = address
         self.probes: tuple[Probe, ...] = ()
-        self.plan: Plan | None = None
+        self._plan: Plan | None = None
+        self.onward: ctypes.c_ulong | None = None
+        """Where a thread can simply go on after a hit, None when there is more to do."""
         self.short = True
         """Whether a thread can stand one byte behind the address without having hit the breakpoint.
         """
@@ -228,6 +232,17 @@ class ProbePoint:
         self.unplanned: dict[Method, Reason] = {}
         self._verdict: Verdict | None = None
         self._method: Method | None = None
+
+    @property
+    def plan(self) -> "Plan | None":
+        """How the instruction is executed, None before the first hit."""
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: "Plan | None") -> None:
+        self._plan = plan
+        resume = None if plan is None else plan.resume
+        self.onward = None if resume is None else ctypes.c_ulong(resume)
 
     @property
     def verdict(self) -> Verdict:

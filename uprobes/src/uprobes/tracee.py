@@ -18,6 +18,7 @@ from uprobes.ptrace import Request, SignalInfo
 
 if TYPE_CHECKING:
     from ubp import Step
+    from uprobes.hit import Hit
     from uprobes.process import Process
 
 WORD = 8
@@ -98,25 +99,30 @@ class Tracee:
     the same hit.
     """
     buffer: bytearray = field(init=False)
+    area: "ctypes.Array[ctypes.c_char]" = field(init=False)
+    """The same bytes as ptrace gets them."""
     words: memoryview = field(init=False)
     words_address: int = field(init=False)
     registers: Registers = field(init=False)
     ip_word: int = field(init=False)
     ip_offset: int = field(init=False)
     skew: int = field(init=False)
-    _keep: object = field(init=False)
+    argument_words: tuple[int, ...] = field(init=False)
+    """Which words hold a function's first arguments."""
+    spare: "Hit | None" = None
+    """The hit object of the latest hit, used again unless a handler kept it."""
 
     def __post_init__(self) -> None:
         size = WORD * len(self.machine.names)
         self.buffer = bytearray(size)
-        keep = (ctypes.c_char * size).from_buffer(self.buffer)
-        self._keep = keep
-        self.words_address = ctypes.addressof(keep)
+        self.area = (ctypes.c_char * size).from_buffer(self.buffer)
+        self.words_address = ctypes.addressof(self.area)
         self.words = memoryview(self.buffer).cast("Q")
         self.registers = Registers(self.machine, self.words)
         self.ip_word = self.machine.index[self.machine.ip]
         self.ip_offset = WORD * self.ip_word
         self.skew = self.machine.breakpoint_skew
+        self.argument_words = tuple(self.machine.index[name] for name in self.machine.arguments)
 
     def load(self) -> Registers:
         """Fetch the registers; raises OSError (ESRCH) when the thread is gone."""
