@@ -11,6 +11,7 @@ from typing import IO
 
 from insn import Method
 from uprobes import ProbeError
+from uprobes.probe import HANDLER_METHODS
 
 DEFAULT_TOP = 20
 
@@ -46,6 +47,11 @@ class Options:
             )
         if self.duration is not None and not self.duration > 0:
             raise usage(f"-d {self.duration:g} is no time", "give a number of seconds above 0")
+        if self.method is not None and self.method not in HANDLER_METHODS:
+            raise usage(
+                f"--method {self.method} runs no handler, and this command needs one at each hit",
+                f"use one of {', '.join(HANDLER_METHODS)}",
+            )
         if self.most_hits is not None and self.most_hits < 1:
             raise usage(f"-n {self.most_hits} is no number of hits", "give a number above 0")
 

@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from insn import boundaries
 from insn.elf import Image, open_image
-from insn.errors import InsnError
 from insn.model import Instruction
 from insn.symbols import Symbol, SymbolKind, Symbols
 from uprobes.names.demangle import demangle, without_parameters
@@ -188,19 +188,8 @@ class Functions:
         None also where that can't be known: no function is known around the address, or its code
         can't be decoded up to there.
         """
-        around = self.image.function_at(address)
-        if around is None:
-            return None
-        at = around.address
-        try:
-            while at < address:
-                instruction = self.image.instruction_at(at)
-                if instruction.end > address:
-                    return instruction
-                at = instruction.end
-        except InsnError:
-            pass
-        return None
+        [found] = boundaries(self.image, address)
+        return found.inside
 
     def only_spec(self, index: int, name: str, offset: int) -> str:
         """Return the spec that means one place in one function of this file, mapped as `name`."""
