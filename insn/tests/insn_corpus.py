@@ -8,7 +8,8 @@ CASES = Path(__file__).parent / "cases"
 
 
 def cases(name):
-    """List the lines of a corpus as pytest parameters: each a list of columns, named by file and line."""
+    """List the lines of a corpus as pytest parameters: each a list of columns, named by file and
+    line."""
     found = []
     for number, line in enumerate((CASES / name).read_text().splitlines(), 1):
         if line and not line.startswith("#"):

@@ -1,7 +1,7 @@
 """The x86 rows against decoders that others wrote: capstone, iced-x86 and objdump.
 
-A difference is either examined and listed by name (here, or in `insn.second_known` for capstone) or a failure.
-`SEED` and `ROUNDS` in the environment widen the search.
+A difference is either examined and listed by name (here, or in `insn.second_known` for capstone)
+or a failure. `SEED` and `ROUNDS` in the environment widen the search.
 """
 
 import os
@@ -58,7 +58,9 @@ def random_bytes(random):
     """Make bytes that are often an instruction: prefixes and escapes are likelier than chance."""
     body = random.randbytes(15)
     kind = random.random()
-    prefixes = bytes(random.choices(b"\x66\xf2\xf3\x67\x2e\x64\xf0\x48\x41\x4f\x40", k=random.randrange(4)))
+    prefixes = bytes(
+        random.choices(b"\x66\xf2\xf3\x67\x2e\x64\xf0\x48\x41\x4f\x40", k=random.randrange(4))
+    )
     if kind < 0.2:
         return (prefixes + body)[:15]
     if kind < 0.5:
@@ -67,7 +69,9 @@ def random_bytes(random):
     if kind < 0.65:
         return (bytes((0xC4, random.choice(b"\xe1\xe2\xe3\xc1\x62\xa3"))) + body)[:15]
     if kind < 0.9:
-        escape = bytes((0x62, random.choice(b"\xf1\xf2\xf3\xf5\xf6\xe1\xd2\xb3"), random.randrange(256) | 4))
+        escape = bytes(
+            (0x62, random.choice(b"\xf1\xf2\xf3\xf5\xf6\xe1\xd2\xb3"), random.randrange(256) | 4)
+        )
         return (escape + body)[:15]
     return (random.choice((b"\xc5", b"\x8f\xe8", b"\x8f\xe9", b"\x8f\xea")) + body)[:15]
 
@@ -118,7 +122,9 @@ def test_every_row_is_read_as_iced_reads_it():
         assert not theirs.is_invalid, ours
         check_flow_and_targets(ours, theirs)
         seen.add(ours.detail.row.number)
-    missed = [row.names[0] for row in ROWS if row.number not in seen and row.names[0] not in NOT_IN_ICED]
+    missed = [
+        row.names[0] for row in ROWS if row.number not in seen and row.names[0] not in NOT_IN_ICED
+    ]
     assert missed == [], "no sample was made of these rows"
 
 
@@ -150,7 +156,8 @@ def test_the_rows_alone_decide_without_capstone():
 
 
 def test_importing_the_package_loads_neither_numpy_nor_capstone():
-    script = "import sys, insn; print([m for m in ('numpy', 'capstone', 'elftools') if m in sys.modules])"
+    heavy = ("numpy", "capstone", "elftools")
+    script = f"import sys, insn; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
 
@@ -162,7 +169,8 @@ def test_all_rows_of_an_opcode_agree_on_having_a_modrm_byte():
 
 # --- objdump
 
-# Bytes in text sections that objdump names but that are no instruction, or prefixes that it lists by themselves.
+# Bytes in text sections that objdump names but that are no instruction, or prefixes that it lists
+# by themselves.
 OBJDUMP_LINE = re.compile(r"^\s*([0-9a-f]+):\t((?:[0-9a-f]{2} )+)\s*\t?(.*)$")
 PYTHON = Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME") or "")
 NAMES = (PYTHON if PYTHON.is_file() else sys.executable, "gdb", "openssl", "gzip", "ld", "sort")

@@ -42,14 +42,17 @@ def test_a_copy_is_what_the_corpus_says(case):
             insn.relocate(run, int(to, 0), back=back, expand_calls=how == "calls")
         assert caught.value.code == expected[0]
         return
-    assert written(insn.relocate(run, int(to, 0), back=back, expand_calls=how == "calls")) == expected
+    assert (
+        written(insn.relocate(run, int(to, 0), back=back, expand_calls=how == "calls")) == expected
+    )
 
 
 def copies(per_row, to, back):
     for instruction in samples(Random(SEED), per_row, modes=(64,)):
         try:
-            yield instruction, insn.relocate(
-                instruction, to, back=instruction.end if back else None
+            yield (
+                instruction,
+                insn.relocate(instruction, to, back=instruction.end if back else None),
             )
         except insn.NotRelocatable:
             continue

@@ -1,6 +1,6 @@
 """Makes instructions for the rows of the x86 table: random bytes that fit a given row."""
 
-from insn import InsnError, X86_16, X86_32, X86_64
+from insn import X86_16, X86_32, X86_64, InsnError
 from insn.x86_row import LENGTH, MOD, PREFIX, REG, RM, Property, Space, W
 from insn.x86_table import ROWS
 

@@ -51,18 +51,19 @@ KNOWN = (
         "newer-system",
         "system and user instructions added after capstone 5",
         Space.TWO,
-        names="""ccs_encrypt ccs_hash clrssbsy invlpgb lkgs pbndkb psmash pvalidate rdmsrlist rdpru
-        rmpadjust rmpupdate seamcall seamops seamret senduipi serialize tdcall testui
-        tlbsync uiret via_undocumented wrmsrlist wrmsrns xresldtrk xsha512 xsusldtrk""",
+        names="""ccs_encrypt ccs_hash clrssbsy invlpgb lkgs pbndkb psmash pvalidate rdmsrlist
+        rdpru rmpadjust rmpupdate seamcall seamops seamret senduipi serialize tdcall
+        testui tlbsync uiret via_undocumented wrmsrlist wrmsrns xresldtrk xsha512
+        xsusldtrk""",
     ),
     _known(
         "newer-three-byte",
         "Key Locker, ENQCMD, RAO-INT, USER_MSR and HRESET",
         Space.THREE_38,
         Space.THREE_3A,
-        names="""aadd aand aor axor aesdec128kl aesdec256kl aesdecwide128kl aesdecwide256kl aesenc128kl
-        aesenc256kl aesencwide128kl aesencwide256kl encodekey128 encodekey256 enqcmd
-        enqcmds loadiwkey urdmsr uwrmsr hreset""",
+        names="""aadd aand aor axor aesdec128kl aesdec256kl aesdecwide128kl aesdecwide256kl
+        aesenc128kl aesenc256kl aesencwide128kl aesencwide256kl encodekey128
+        encodekey256 enqcmd enqcmds loadiwkey urdmsr uwrmsr hreset""",
     ),
     _known(
         "newer-vex",
@@ -70,15 +71,15 @@ KNOWN = (
         Space.VEX2,
         Space.VEX3,
         Space.VEX7,
-        names="""cmpbexadd cmpbxadd cmplexadd cmplxadd cmpnbexadd cmpnbxadd cmpnlexadd cmpnlxadd cmpnoxadd
-        cmpnpxadd cmpnsxadd cmpnzxadd cmpoxadd cmppxadd cmpsxadd cmpzxadd ldtilecfg
-        sttilecfg tcmmimfp16ps tcmmrlfp16ps tdpbf16ps tdpbssd tdpbsud tdpbusd tdpbuud
-        tdpfp16ps tileloadd tileloaddt1 tilerelease tilestored tilezero vbcstnebf162ps
-        vbcstnesh2ps vcvtneebf162ps vcvtneeph2ps vcvtneobf162ps vcvtneoph2ps vcvtneps2bf16
-        vpdpbssd vpdpbssds vpdpbsud vpdpbsuds vpdpbusd vpdpbusds vpdpbuud vpdpbuuds
-        vpdpwssd vpdpwssds vpdpwsud vpdpwsuds vpdpwusd vpdpwusds vpdpwuud vpdpwuuds
-        vpmadd52huq vpmadd52luq vsha512msg1 vsha512msg2 vsha512rnds2 vsm3msg1 vsm3msg2
-        vsm3rnds2 vsm4key4 vsm4rnds4 urdmsr uwrmsr""",
+        names="""cmpbexadd cmpbxadd cmplexadd cmplxadd cmpnbexadd cmpnbxadd cmpnlexadd cmpnlxadd
+        cmpnoxadd cmpnpxadd cmpnsxadd cmpnzxadd cmpoxadd cmppxadd cmpsxadd cmpzxadd
+        ldtilecfg sttilecfg tcmmimfp16ps tcmmrlfp16ps tdpbf16ps tdpbssd tdpbsud tdpbusd
+        tdpbuud tdpfp16ps tileloadd tileloaddt1 tilerelease tilestored tilezero
+        vbcstnebf162ps vbcstnesh2ps vcvtneebf162ps vcvtneeph2ps vcvtneobf162ps
+        vcvtneoph2ps vcvtneps2bf16 vpdpbssd vpdpbssds vpdpbsud vpdpbsuds vpdpbusd
+        vpdpbusds vpdpbuud vpdpbuuds vpdpwssd vpdpwssds vpdpwsud vpdpwsuds vpdpwusd
+        vpdpwusds vpdpwuud vpdpwuuds vpmadd52huq vpmadd52luq vsha512msg1 vsha512msg2
+        vsha512rnds2 vsm3msg1 vsm3msg2 vsm3rnds2 vsm4key4 vsm4rnds4 urdmsr uwrmsr""",
     ),
     _known("newer-fp16", "AVX512-FP16", Space.EVEX5, Space.EVEX6),
     _known(
@@ -112,10 +113,10 @@ KNOWN = (
     ),
     _known(
         "prefix-combination",
-        "a mandatory prefix together with 66 or F2 that the CPU ignores; fences with any rm field",
+        "66 or F2 beside a mandatory prefix, which the CPU ignores; fences with any rm",
         Space.TWO,
-        names="""bsf bsr incssp ptwrite umonitor umwait tpause rdfsbase rdgsbase wrfsbase wrgsbase lfence
-        mfence sfence""",
+        names="""bsf bsr incssp ptwrite umonitor umwait tpause rdfsbase rdgsbase wrfsbase
+        wrgsbase lfence mfence sfence""",
     ),
     _known(
         "ignored-bits-vex",
@@ -123,25 +124,26 @@ KNOWN = (
         Space.VEX1,
         Space.VEX2,
         Space.VEX3,
-        names="""kaddb kaddd kaddq kaddw kandb kandd kandnb kandnd kandnq kandnw kandq kandw kmovb kmovd
-        kmovq kmovw knotb knotd knotq knotw korb kord korq kortestb kortestd kortestq
-        kortestw korw ktestb ktestd ktestq ktestw kunpckbw kunpckdq kunpckwd kxnorb kxnord
-        kxnorq kxnorw kxorb kxord kxorq kxorw vpextrw vpinsrw vpackusdw vphsubd
-        vpcmpestri64 vpcmpestrm64 kshiftlb kshiftld kshiftlq kshiftlw kshiftrb kshiftrd
-        kshiftrq kshiftrw vpcmpistri vpcmpistrm vpcmpestri vpcmpestrm vpextrb vpinsrb""",
+        names="""kaddb kaddd kaddq kaddw kandb kandd kandnb kandnd kandnq kandnw kandq kandw
+        kmovb kmovd kmovq kmovw knotb knotd knotq knotw korb kord korq kortestb kortestd
+        kortestq kortestw korw ktestb ktestd ktestq ktestw kunpckbw kunpckdq kunpckwd
+        kxnorb kxnord kxnorq kxnorw kxorb kxord kxorq kxorw vpextrw vpinsrw vpackusdw
+        vphsubd vpcmpestri64 vpcmpestrm64 kshiftlb kshiftld kshiftlq kshiftlw kshiftrb
+        kshiftrd kshiftrq kshiftrw vpcmpistri vpcmpistrm vpcmpestri vpcmpestrm vpextrb
+        vpinsrb""",
     ),
     _known(
         "ignored-bits-evex",
-        "the vector length of a scalar instruction, W, and extensions of a mask register are ignored by the CPU",
+        "fields that the CPU ignores: vector length of scalars, W, extensions of a mask",
         Space.EVEX1,
         Space.EVEX2,
         Space.EVEX3,
-        names="""vcmpsd vcmpss vcvtdq2pd vcvtsd2si vcvtsd2usi vcvtss2si vcvtss2usi vcvttsd2si vcvttsd2usi
-        vcvttss2si vcvttss2usi vcvtudq2pd vcvtusi2sd vpextrw vpsllw vpsraw vpsrlw
-        v4fmaddss v4fnmaddss vgetexpsd vgetexpss vpbroadcastmb2q vpbroadcastmw2d vpmovm2b
-        vpmovm2d vpmovm2q vpmovm2w vrcp14sd vrcp14ss vrcp28sd vrcp28ss vrsqrt14sd
-        vrsqrt14ss vrsqrt28sd vrsqrt28ss vscalefsd vscalefss vfpclasssd vfpclassss
-        vpalignr vrndscalesd vrndscaless""",
+        names="""vcmpsd vcmpss vcvtdq2pd vcvtsd2si vcvtsd2usi vcvtss2si vcvtss2usi vcvttsd2si
+        vcvttsd2usi vcvttss2si vcvttss2usi vcvtudq2pd vcvtusi2sd vpextrw vpsllw vpsraw
+        vpsrlw v4fmaddss v4fnmaddss vgetexpsd vgetexpss vpbroadcastmb2q vpbroadcastmw2d
+        vpmovm2b vpmovm2d vpmovm2q vpmovm2w vrcp14sd vrcp14ss vrcp28sd vrcp28ss
+        vrsqrt14sd vrsqrt14ss vrsqrt28sd vrsqrt28ss vscalefsd vscalefss vfpclasssd
+        vfpclassss vpalignr vrndscalesd vrndscaless""",
     ),
     _known(
         "mandatory-66-in-16-bit",

@@ -1,4 +1,4 @@
-"""Rows of the two-byte opcode map 0f and of 3DNow! (0f 0f). The notation is explained in `x86_row`."""
+"""Rows of the two-byte opcode map 0f and of 3DNow! (0f 0f); `x86_row` explains the notation."""
 
 TWO = """
 00./0.m sldt =Mw

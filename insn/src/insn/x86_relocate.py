@@ -200,7 +200,7 @@ class _Run:
         code = _displaced(instruction, detail, self.here())
         if code is None:
             raise OutOfReach(
-                f"{instruction.name} addresses memory relative to itself that {self.here():#x} cannot reach",
+                f"{self.here():#x} cannot reach the memory that {instruction.name} addresses",
                 address=instruction.address,
                 hint="choose a slot within 2 GiB of what it addresses, or use step",
             )
@@ -241,9 +241,9 @@ class _Run:
         elif detail.opcode_offset >= 0 and 0xE0 <= detail.opcode <= 0xE3:
             self.count_branch(instruction, detail, target)
         else:
-            self.conditional(instruction, detail.opcode & 15, target)
+            self.conditional(detail.opcode & 15, target)
 
-    def conditional(self, instruction: Instruction, condition: int, target: int) -> None:
+    def conditional(self, condition: int, target: int) -> None:
         size = 2 if self.bits == 16 else 4
         near = near_jump(self.bits, self.here() + 1, target)
         if target in self.inside or near is not None:

@@ -336,6 +336,19 @@ def parse(line: str, space: Space, number: int) -> Row:
         o.letter in _MODRM_LETTERS for o in operands
     )
     return Row(
-        number, space, first, last, forbidden, by_immediate, tuple(name.split("|")), tuple(operands), has_modrm,
-        _immediate(operands), _flag_names(read), _flag_names(written), flow, refusal, properties,
-    )  # fmt: skip
+        number=number,
+        space=space,
+        first=first,
+        last=last,
+        forbidden=forbidden,
+        by_immediate=by_immediate,
+        names=tuple(name.split("|")),
+        operands=tuple(operands),
+        has_modrm=has_modrm,
+        immediate=_immediate(operands),
+        flags_read=_flag_names(read),
+        flags_written=_flag_names(written),
+        flow=flow,
+        refusal=refusal,
+        properties=properties,
+    )
