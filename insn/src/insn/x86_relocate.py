@@ -65,7 +65,7 @@ def _any_jump(bits: int, at: int, to: int) -> bytes:
 
 def _far_jump(to: int) -> bytes:
     """Encode the jump through the eight bytes behind it: 64-bit code only, all of memory."""
-    return b"\xff\x25\0\0\0\0" + to.to_bytes(8, "little")
+    return b"\xff\x25\0\0\0\0" + (to & (1 << 64) - 1).to_bytes(8, "little")
 
 
 def _displaced(instruction: Instruction, detail: Detail, at: int) -> bytes | None:
@@ -153,7 +153,7 @@ class _Run:
     ) -> None:
         self.run = run
         self.to = to
-        self.back = back
+        self.back = back & run[0].arch.address_mask
         self.expand_calls = expand_calls
         self.bits = run[0].arch.bits
         self.code = bytearray()
@@ -290,14 +290,12 @@ class _Run:
                 address=instruction.address,
                 hint="use step",
             )
+        pushed = instruction.end & instruction.arch.address_mask
         if self.bits == 64:
             self.code += b"\xff\x35\0\0\0\0"
-            self.constants.append((len(self.code) - 4, instruction.end.to_bytes(8, "little")))
+            self.constants.append((len(self.code) - 4, pushed.to_bytes(8, "little")))
         else:
-            size = self.bits // 8
-            self.code += b"\x68" + (instruction.end & instruction.arch.address_mask).to_bytes(
-                size, "little"
-            )
+            self.code += b"\x68" + pushed.to_bytes(self.bits // 8, "little")
         self.boundary(target)
         self.jump(target)
 
