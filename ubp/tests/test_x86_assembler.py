@@ -1,7 +1,8 @@
 """Every instruction that the assembler makes, read back by the decoder of `insn` and its second one."""
 
-import insn
 import pytest
+
+import insn
 from ubp.x86_assembler import ARITHMETIC, CONDITIONS, REGISTERS, Assembler, Mem
 
 ORIGIN = 0x40_0000

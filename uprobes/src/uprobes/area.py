@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from uprobes.process import Process
 
 PROT_READ_EXEC = 5
-MAP_PRIVATE_ANONYMOUS_NOREPLACE = 0x02 | 0x20 | 0x100000
+MAP_PRIVATE_ANONYMOUS = 0x02 | 0x20
+MAP_PRIVATE_ANONYMOUS_NOREPLACE = MAP_PRIVATE_ANONYMOUS | 0x100000
 LOWEST = 0x10000
 """The usual vm.mmap_min_addr."""
 HIGHEST = 0x7FFF_FFFF_0000
@@ -81,6 +82,17 @@ class AreaMapper:
                 return address
         anchor = reach[0] if reach else 0
         raise ssol.NoAreaInReach(f"no room for {size} bytes within reach of {anchor:#x}")
+
+    def map_anywhere(self, size: int) -> int:
+        """Map `size` bytes of zeros, readable and executable, where the kernel likes; CannotMap."""
+        process = self.process
+        process.may_call()
+        try:
+            return process.call("mmap", 0, size, PROT_READ_EXEC, MAP_PRIVATE_ANONYMOUS, NO_FILE, 0)
+        except OSError as error:
+            raise CannotMap(
+                f"process {process.pid} could not map {size} bytes: {error.strerror}"
+            ) from None
 
     def unmap(self, address: int, size: int) -> None:
         """Give an area back; a process that is gone or forbids it keeps it."""

@@ -12,6 +12,7 @@ import numpy as np
 import insn
 import ubp
 from insn import Method
+from insn.forms import METHODS
 from uprobes.errors import (
     ForeignBreakpoint,
     NotExecutable,
@@ -58,7 +59,9 @@ class Arming:
         # Known before the first thread can hit it: a hit that nobody knows would be the program's
         # own trap.
         points.update(made)
-        failed = process.breakpoints.insert_many(made)
+        self._guard(process)
+        guard = process.guard
+        failed = process.breakpoints.insert_many(made, None if guard is None else guard.cover)
         for address, error in failed.items():
             del points[address]
             for probe in made.pop(address).probes:
@@ -67,6 +70,11 @@ class Arming:
             for probe in point.probes:
                 probe.state = ProbeState.ARMED
         return refused
+
+    def _guard(self, process: Process) -> None:
+        """Make sure that the process survives us before it depends on us."""
+        if process.guard is None and process.unguarded is None:
+            self.engine.holding.with_one(process, process.install_guard)
 
     def _judge(
         self,
@@ -79,7 +87,7 @@ class Arming:
         addresses = sorted(fresh)
         forced = any(p.wanted is not None or p.forbidden for ps in fresh.values() for p, _ in ps)
         probeable = None
-        if len(addresses) > FEW and not forced and hasattr(insn, "scan"):
+        if len(addresses) > FEW and not forced:
             probeable = self._scan(process, addresses)
         made: dict[int, ProbePoint] = {}
         mapping: Mapping | None = None
@@ -112,7 +120,7 @@ class Arming:
         arch = process.machine.arch
         result = np.zeros(len(addresses), dtype=bool)
         where = np.array(addresses, dtype=np.uint64)
-        wanted = insn.methods_mask(HANDLER_METHODS)
+        wanted = sum(1 << METHODS.index(method) for method in HANDLER_METHODS)
         for mapping in process.mappings():
             if not mapping.executable:
                 continue

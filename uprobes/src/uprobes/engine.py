@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 
+from insn import InsnError
 from ubp import Action, Plan
 from uprobes import ptrace
 from uprobes.arming import Arming
@@ -53,6 +54,8 @@ class Engine:
         self.failed = failed
         self.on_exit = on_exit
         self.on_exec = on_exec
+        self.current: Tracee | None = None
+        """The thread whose hit is being handled: it is stopped, whatever its state says."""
         self.follow_forks = False
         self.finished = False
         self.lifetimes = Lifetimes(self)
@@ -105,6 +108,7 @@ class Engine:
                 self.on_stop(tid, BREAK_STATUS)
                 continue
             words[ip_word] = address
+            self.current = tracee
             for probe in point.probes:
                 probe.hits += 1
                 handler = probe.handler
@@ -121,7 +125,11 @@ class Engine:
                     if references(hit) > 3:
                         hit.keep()
                         tracee.spare = None
-            if (onward := point.onward) is None or tracee.registers.changed:
+            if (
+                (onward := point.onward) is None
+                or tracee.registers.changed
+                or words[tracee.flags_word] & tracee.trap_flag
+            ):
                 self.execute(tracee, point, plan)
             else:
                 request(pokeuser, tid, tracee.ip_offset, onward)
@@ -209,8 +217,8 @@ class Engine:
         registers, machine = tracee.registers, tracee.machine
         registers[machine.ip] = point.address
         registers.changed = 0
-        again, tracee.restarting = tracee.restarting, None
-        if again != (point.address, registers[machine.sp]):
+        if not tracee.restarts():
+            self.current = tracee
             for probe in point.probes:
                 probe.hits += 1
                 if probe.handler is not None:
@@ -221,6 +229,7 @@ class Engine:
                         self.failed(probe, error)
                     if sys.getrefcount(hit) > 2:
                         hit.keep()
+            self.current = None
         self.execute(tracee, point, plan)
         if not first:
             point.time_ns += time.perf_counter_ns() - begun
@@ -228,19 +237,28 @@ class Engine:
 
     def execute(self, tracee: Tracee, point: ProbePoint, plan: Plan) -> None:
         """Execute the instruction of a probe point, unless a handler sent the thread elsewhere."""
-        process, registers = tracee.process, tracee.registers
-        if registers[tracee.machine.ip] != point.address:
+        process, registers, machine = tracee.process, tracee.registers, tracee.machine
+        if tracee.state is State.GONE:
+            return  # a handler detached us
+        if registers[machine.ip] != point.address:
             tracee.resume()
             return
+        stepper = process.stepper
+        steps_itself = registers[machine.flags] & machine.trap_flag
+        if steps_itself and plan.resume is not None:
+            # Its own trap would come inside the copy, or one instruction too late.
+            plan = stepper.in_place(plan.instruction)
         try:
-            action, step = process.stepper.before_step(plan, registers, process.memory)
-        except ProbeError:
-            # The operand is not there. The hardware shall say so: run the instruction itself.
-            in_place = process.stepper.in_place(plan.instruction)
-            action, step = process.stepper.before_step(in_place, registers, process.memory)
+            action, step = stepper.before_step(plan, registers, tracee.operands)
+        except (ProbeError, InsnError):
+            # The operand can't be used. The hardware shall say so: run the instruction itself.
+            in_place = stepper.in_place(plan.instruction)
+            action, step = stepper.before_step(in_place, registers, tracee.operands)
         tracee.step = step
         if action is Action.STEP_IN_PLACE:
             self.holding.step_in_place(tracee, point.address)
+        elif action is Action.CONTINUE and steps_itself:
+            self.signals.trap_itself(tracee)
         else:
             tracee.resume(step=action is Action.STEP)
 

@@ -9,7 +9,7 @@ Rules:
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from insn import Flow
@@ -18,10 +18,11 @@ from uprobes.errors import ProbeError
 from uprobes.ptrace import WAIT_FLAGS, WALL, Event, Request
 from uprobes.retiring import retire
 from uprobes.signals import AGAIN
-from uprobes.tracee import CALL_STOP, State, Tracee
+from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
+    from uprobes.process import Process
 
 BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
 
@@ -82,7 +83,9 @@ class Holding:
         """
         waiting = set()
         for tracee in tracees:
-            if tracee.state not in (State.STOPPED, State.GONE):
+            if tracee is self.engine.current:
+                tracee.state, tracee.pending = State.STOPPED, BREAK_STATUS
+            elif tracee.state not in (State.STOPPED, State.GONE):
                 tracee.interrupt()
                 tracee.interrupted = True
                 waiting.add(tracee.tid)
@@ -105,10 +108,34 @@ class Holding:
                     ):
                         waiting.add(child)
 
+    def with_one(self, process: "Process", work: Callable[[Tracee], object]) -> None:
+        """Do something with one stopped thread of a process; it goes on afterwards if it was
+        running.
+
+        Nothing is done when no thread can be stopped.
+        """
+        stopped = process.stopped_tracee()
+        if self.engine.current is not None and self.engine.current.process is process:
+            stopped = self.engine.current
+        if stopped is not None:
+            work(stopped)
+            return
+        for tracee in list(process.tracees.values()):
+            self.quiesce([tracee])
+            if tracee.state is State.STOPPED:
+                status = tracee.pending
+                if status is not None and status >> 16 != Event.EXIT:
+                    work(tracee)
+                    self.release([tracee])
+                    return
+                self.release([tracee])
+
     def release(self, tracees: Iterable[Tracee]) -> None:
         """Let threads that were held go on, each with what it had reported."""
         for tracee in list(tracees):
-            if tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
+            if tracee is self.engine.current:
+                tracee.pending = None  # whoever took its stop lets it go
+            elif tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
                 status = tracee.pending
                 if status is None:
                     self.engine.go_on(tracee)

@@ -13,8 +13,8 @@ from uprobes import ptrace
 from uprobes.errors import CannotMap, TargetGone
 from uprobes.maps import read_mappings
 from uprobes.memory import ProcessMemory
-from uprobes.ptrace import WALL, Request
-from uprobes.tracee import BREAK_STATUS, Tracee
+from uprobes.ptrace import WALL, Event, Request
+from uprobes.tracee import CALL_STOP, Tracee
 
 ALL_SIGNALS = (1 << 64) - 1
 NO_CALL = (1 << 64) - 1
@@ -57,12 +57,14 @@ def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
         for register, value in zip(machine.call_arguments, arguments, strict=False):
             registers[register] = value & NO_CALL
         tracee.flush()
-        _step(tracee)
+        _run_call(tracee)
         result = struct.unpack("<q", struct.pack("<Q", tracee.load()[machine.result]))[0]
     finally:
         tracee.buffer[:] = kept
         try:
             ptrace.call(Request.SETREGS, tid, 0, tracee.words_address)
+            if tracee.words[machine.index[machine.system_call]] != NO_CALL:
+                _stop_as_before(tracee)
             ptrace.set_signal_mask(tid, mask)
         except OSError as error:
             if error.errno != errno.ESRCH:
@@ -73,14 +75,37 @@ def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
     return int(result)
 
 
-def _step(tracee: Tracee) -> None:
-    """Step the borrowed instruction, whatever else is reported meanwhile."""
+def _stop_as_before(tracee: Tracee) -> None:
+    """Bring a thread that was stopped on its way out of a system call back to such a stop.
+
+    From the end of our own call it would return to the program straight away, and nobody would
+    restart the call that was interrupted (arch_do_signal_or_restart in arch/x86/kernel/signal.c).
+    """
+    ptrace.call(Request.INTERRUPT, tracee.tid)
     while True:
-        ptrace.call(Request.SINGLESTEP, tracee.tid)
+        ptrace.call(Request.CONT, tracee.tid)
         _, status = os.waitpid(tracee.tid, WALL)
         if not os.WIFSTOPPED(status):
             raise TargetGone(f"thread {tracee.tid} ended while it made room for the SSOL area")
-        if status == BREAK_STATUS:
+        if status >> 16 == Event.STOP:
             return
         if status >> 16 == 0:
-            tracee.hold(os.WSTOPSIG(status))
+            tracee.hold(os.WSTOPSIG(status), block=False)
+
+
+def _run_call(tracee: Tracee) -> None:
+    """Run the borrowed instruction up to the end of its call, whatever else is reported meanwhile.
+
+    Not by a single step: its trap, while the program blocks or ignores SIGTRAP, would make the
+    kernel forget the program's own handler (force_sig_info in kernel/signal.c).
+    """
+    stops = 0
+    while stops < 2:
+        ptrace.call(Request.SYSCALL, tracee.tid)
+        _, status = os.waitpid(tracee.tid, WALL)
+        if not os.WIFSTOPPED(status):
+            raise TargetGone(f"thread {tracee.tid} ended while it made room for the SSOL area")
+        if status >> 16 == 0 and os.WSTOPSIG(status) == CALL_STOP:
+            stops += 1
+        elif status >> 16 == 0:
+            tracee.hold(os.WSTOPSIG(status), block=False)

@@ -47,6 +47,10 @@ class Resolver(Protocol):
         """Resolve a spec in a process; raises ProbeError when it means nothing or too much."""
         ...
 
+    def at(self, address: int, pid: int) -> Location:
+        """Resolve a run-time address; raises ProbeError when no instruction begins there."""
+        ...
+
     def locate(self, address: int, pid: int) -> Location:
         """Name a run-time address of a process as well as can be."""
         ...

@@ -84,7 +84,7 @@ def gap_near(
     both sides.
     """
     low = max([lowest, *(r - distance for r in reach)])
-    high = min([highest, *(r + distance - size for r in reach)])
+    high = min([highest - size, *(r + distance - size for r in reach)])
     anchor = min(reach) if reach else highest
     best: int | None = None
     previous_end = lowest

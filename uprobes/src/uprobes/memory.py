@@ -1,8 +1,9 @@
-"""The memory of a live process through /proc/PID/mem, which writes to text that the process itself
-may not write.
+"""The memory of a live process: through /proc/PID/mem, which writes to text that the process itself
+may not write, and the way the process itself may use it.
 """
 
 import contextlib
+import ctypes
 import os
 
 from uprobes.errors import NotMapped, TargetGone
@@ -93,3 +94,72 @@ class ProcessMemory:
             with contextlib.suppress(OSError):
                 os.close(self._fd)
             self._fd = -1
+
+
+PAGE = 4096
+OPERAND = 64
+"""The most bytes that one instruction reads or writes and that we emulate."""
+
+_Transfer = ctypes.PYFUNCTYPE(
+    ctypes.c_ssize_t,
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_ulong,
+    ctypes.c_void_p,
+    ctypes.c_ulong,
+    ctypes.c_ulong,
+)
+_readv = _Transfer(("process_vm_readv", ctypes.PyDLL(None)))
+_writev = _Transfer(("process_vm_writev", ctypes.PyDLL(None)))
+
+
+class OperandMemory:
+    """The memory of one thread for emulated instructions: its protections hold as for the CPU.
+
+    What the program itself may not read or write raises NotMapped, and nothing has changed then.
+    /proc/PID/mem would write through read-only and inaccessible pages.
+    """
+
+    def __init__(self, tid: int) -> None:
+        self._tid = tid
+        self._bytes = bytearray(OPERAND)
+        self._keep = (ctypes.c_char * OPERAND).from_buffer(self._bytes)
+        # struct iovec twice: ours, the program's.
+        self._vectors = (ctypes.c_uint64 * 4)(ctypes.addressof(self._keep), 0, 0, 0)
+        self._ours = ctypes.addressof(self._vectors)
+        self._theirs = self._ours + 16
+
+    def read(self, address: int, size: int) -> bytes:
+        """Read exactly `size` bytes, at most `OPERAND`."""
+        self._transfer(_readv, address, size)
+        return bytes(self._bytes[:size])
+
+    def write(self, address: int, code: bytes) -> None:
+        """Write all of `code`, at most `OPERAND` bytes, or nothing."""
+        size = len(code)
+        if address % PAGE + size > PAGE:
+            self._write_across(address, code)
+            return
+        self._bytes[:size] = code
+        self._transfer(_writev, address, size)
+
+    def _write_across(self, address: int, code: bytes) -> None:
+        """Write to two pages: to the second one first, which a fault must leave as it was."""
+        near = PAGE - address % PAGE
+        before = self.read(address + near, len(code) - near)
+        self.write(address + near, code[near:])
+        try:
+            self.write(address, code[:near])
+        except NotMapped:
+            self.write(address + near, before)
+            raise
+
+    def _transfer(self, transfer: "ctypes._CFunctionType", address: int, size: int) -> None:
+        vectors = self._vectors
+        vectors[1] = size
+        vectors[2] = address
+        vectors[3] = size
+        if transfer(self._tid, self._ours, 1, self._theirs, 1, 0) != size:
+            raise NotMapped(
+                f"thread {self._tid} may not use {size} bytes of memory", address=address
+            )

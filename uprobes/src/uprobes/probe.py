@@ -292,6 +292,8 @@ def choose(verdict: Verdict, probes: tuple[Probe, ...]) -> tuple[Method, ...]:
     not used. Empty when nothing is left.
     """
     forced = next((p.wanted for p in probes if p.wanted is not None), None)
+    if forced is not None and forced not in HANDLER_METHODS:
+        return ()
     forbidden = {m for p in probes for m in p.forbidden}
     order = (forced,) if forced is not None else preference(verdict)
     return tuple(m for m in order if verdict.allows(m) and m not in forbidden)

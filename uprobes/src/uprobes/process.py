@@ -1,15 +1,17 @@
 """One address space under trace: its threads, breakpoints, slots and probe points."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import insn
 import ssol
 import ubp
-from insn import Method, Reason, Relocated, Verdict
+from insn import Fixups, Method, Reason, Relocated, Verdict
 from uprobes import inject
 from uprobes.area import AreaMapper
 from uprobes.errors import CannotMap, ProbeError
+from uprobes.guard.keeper import Guard
 from uprobes.machine import Machine
 from uprobes.maps import Mapping, mapping_at, read_mappings
 from uprobes.memory import ProcessMemory
@@ -19,6 +21,8 @@ from uprobes.tracee import State, Tracee
 if TYPE_CHECKING:
     from uprobes.returns import Returns
 
+NEEDS_TRACER = Fixups.SCRATCH | Fixups.RETURN_ADDRESS | Fixups.LOADED_FLAGS
+"""A copy with one of these can't be left to run by itself."""
 SLOT_SIZE = 32
 AREA_SIZE = 1 << 16
 STEP_RULES = {insn.X86_64.name: ubp.X86_64}
@@ -39,7 +43,11 @@ class Process:
         self.internal: dict[int, Callable[[Tracee], bool]] = {}
         self.breakpoints = ubp.Breakpoints(self.memory, machine.arch.breakpoint)
         self.stepper = ubp.Stepper(STEP_RULES[machine.arch.name])
-        self.pool = ssol.Pool(AreaMapper(self), slot_size=SLOT_SIZE, area_size=AREA_SIZE)
+        self.mapper = AreaMapper(self)
+        self.pool = ssol.Pool(self.mapper, slot_size=SLOT_SIZE, area_size=AREA_SIZE)
+        self.guard: Guard | None = None
+        self.unguarded: str | None = None
+        """Why there is no guard although one was tried, None before that or when there is one."""
         self.copies: dict[int, ubp.Plan] = {}
         """The plan whose copy stands in the slot that begins at an address."""
         self.returns: Returns | None = None
@@ -54,7 +62,6 @@ class Process:
         self._mappings: list[Mapping] | None = None
 
     # -- what is mapped
-    # ---------------------------------------------------------------------------------------
 
     def mappings(self, *, fresh: bool = False) -> list[Mapping]:
         """Return the mappings, as read at most one registration ago."""
@@ -70,7 +77,6 @@ class Process:
         )
 
     # -- instructions
-    # -----------------------------------------------------------------------------------------
 
     def decode(self, address: int) -> insn.Instruction:
         """Decode the instruction at an address as it was before any probe; raises InsnError or
@@ -87,7 +93,6 @@ class Process:
         return insn.judge(self.decode(address))
 
     # -- system calls
-    # -----------------------------------------------------------------------------------------
 
     def may_call(self) -> None:
         """Raise CannotMap when no system call may be made in this process now."""
@@ -107,8 +112,34 @@ class Process:
             self._call_site = inject.find_call_instruction(self.pid, self.memory, code)
         return inject.call(self.caller, self._call_site, name, *arguments)
 
+    @contextlib.contextmanager
+    def borrowed_stack(self, size: int) -> Iterator[int]:
+        """Give the address of `size` bytes on the caller's stack, below what it uses; put back
+        after.
+        """
+        assert self.caller is not None
+        machine = self.machine
+        sp = self.caller.load()[machine.sp]
+        address = (sp - machine.arch.red_zone - size) & ~0xF
+        kept = self.memory.read(address, size)
+        try:
+            yield address
+        finally:
+            self.memory.write(address, kept)
+
+    def install_guard(self, caller: Tracee) -> None:
+        """Put the guard in if it is not; without one the process would not survive our death."""
+        if self.guard is not None or self.unguarded is not None:
+            return
+        self.caller = caller
+        try:
+            self.guard = Guard.install(self)
+        except (ProbeError, OSError) as error:
+            self.unguarded = str(error)
+        finally:
+            self.caller = None
+
     # -- plans -------------------------------------------------------------------------------------
-    # -----------
 
     def plan(self, point: ProbePoint, caller: Tracee) -> ubp.Plan:
         """Decide how a probe point is executed, at its first hit; `caller` is the thread that hit
@@ -152,16 +183,34 @@ class Process:
         try:
             plan = self.stepper.plan(verdict, method, slot.address)
             assert plan.copy is not None
-            self.memory.write(slot.address, self._filled(plan.copy, slot.size))
+            self.memory.write(slot.address, self._filled(plan, plan.copy, slot.size))
         except BaseException:
             self.pool.free(slot)
             raise
         self.copies[slot.address] = plan
+        if self.guard is not None:
+            self.guard.set_areas(
+                [(area.address, area.address + area.size) for area in self.pool.areas]
+            )
+            if not plan.copy.fixups & NEEDS_TRACER:
+                copied = len(plan.copy.code) if method is Method.STEP else 0
+                self.guard.carry_on_at(
+                    instruction.address, slot.address, instruction.length, copied
+                )
         return plan
 
-    def _filled(self, copy: Relocated, size: int) -> bytes:
-        fill = self.machine.arch.fill
-        return copy.code + fill * ((size - len(copy.code)) // len(fill))
+    def _filled(self, plan: ubp.Plan, copy: Relocated, size: int) -> bytes:
+        """Return what stands in a slot: the copy, a way back to the original, and traps.
+
+        A boosted copy has its way back; a stepped one gets it too, for the case that nobody is
+        there to take the step's trap.
+        """
+        arch = self.machine.arch
+        code = copy.code
+        if plan.method is Method.STEP:
+            with contextlib.suppress(insn.InsnError):
+                code += arch.jump(copy.address + len(code), plan.instruction.end)
+        return code + arch.fill * ((size - len(code)) // len(arch.fill))
 
     def open_returns(self, caller: Tracee) -> "Returns":
         """Make the return trampoline if there is none yet; raises CannotMap or ssol's errors."""
@@ -174,6 +223,9 @@ class Process:
             finally:
                 self.caller = None
             self.returns = Returns(self, slot.address)
+            if self.guard is not None:
+                self.guard.set_trampoline(slot.address)
+                self.guard.set_areas([(a.address, a.address + a.size) for a in self.pool.areas])
             self.internal[slot.address] = self.returns.leave
         return self.returns
 
@@ -185,6 +237,8 @@ class Process:
         if plan is not None and plan.copy is not None:
             slot = self.pool.find(plan.copy.address)
             if slot is not None:
+                if self.guard is not None:
+                    self.guard.carry_on_at(point.address, 0, plan.instruction.length, 0)
                 self.pool.free(slot)
 
     def plan_at(self, ip: int) -> ubp.Plan | None:
@@ -200,7 +254,6 @@ class Process:
         return None if plan is None else plan.original_of(ip)
 
     # -- births and new programs
-    # --------------------------------------------------------------------------------
 
     def inherit(self, parent: "Process") -> None:
         """Take over what a copy of the parent's memory holds of ours."""
@@ -218,7 +271,9 @@ class Process:
         self.returns = None
         self.memory.reopen()
         self.breakpoints.forget()
-        self.pool = ssol.Pool(AreaMapper(self), slot_size=SLOT_SIZE, area_size=AREA_SIZE)
+        self.pool = ssol.Pool(self.mapper, slot_size=SLOT_SIZE, area_size=AREA_SIZE)
+        self.guard = None
+        self.unguarded = None
         self._call_site = None
         self._mappings = None
         return probes
@@ -229,7 +284,6 @@ class Process:
         self.memory.close()
 
     # -- end ---------------------------------------------------------------------------------------
-    # -----------
 
     def stopped_tracee(self) -> Tracee | None:
         """Return a stopped thread that could make a system call."""

@@ -94,6 +94,8 @@ FOLLOW = (
 """The options every tracee gets: births, exec and exit are always seen."""
 
 SIGINFO_SIZE = 128
+SI_TKILL = -6
+SYS_RT_TGSIGQUEUEINFO = 297
 
 _blocking = ctypes.CDLL(None, use_errno=True)
 _quick = ctypes.PyDLL(None, use_errno=True)
@@ -118,8 +120,7 @@ _ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong
 
 def call(what: Request, tid: int, address: int = 0, value: int = 0) -> int:
     """Make one ptrace request; raises OSError with the kernel's reason."""
-    ctypes.set_errno(0)
-    result = int(_ptrace(what, tid, address, value))
+    result: int = _ptrace(what, tid, address, value)
     if result == -1:
         number = ctypes.get_errno()
         if number:
@@ -170,6 +171,16 @@ class SignalInfo:
         """Whether the thread's own instruction raised it (si_code > 0 on a fault signal)."""
         return self.code > 0 and self.number in FAULTS
 
+    @property
+    def of_event(self) -> bool:
+        """Whether the thread stopped for an event of ptrace, not for a signal."""
+        return self.code >> 8 > 0
+
+    def trap(self, address: int) -> "SignalInfo":
+        """Return what the kernel says to a program that steps itself and has come to an address."""
+        raw = signal.SIGTRAP.to_bytes(8, "little") + TrapCode.TRACE.to_bytes(8, "little")
+        return SignalInfo.from_bytes(raw + address.to_bytes(8, "little") + bytes(SIGINFO_SIZE - 24))
+
     def at(self, address: int) -> "SignalInfo":
         """Return the same with another fault address."""
         raw = self.raw[:16] + address.to_bytes(8, "little") + self.raw[24:]
@@ -211,6 +222,19 @@ def tgkill(pid: int, tid: int, number: int) -> None:
     if _quick.tgkill(pid, tid, number) == -1:
         code = ctypes.get_errno()
         raise OSError(code, f"tgkill {pid}/{tid}: {os.strerror(code)}")
+
+
+def send_again(pid: int, tid: int, info: SignalInfo) -> None:
+    """Send one thread a signal that was taken from it, with its siginfo where the kernel lets us.
+
+    It lets nobody repeat what `kill` or the kernel itself said (rt_tgsigqueueinfo(2)).
+    """
+    if info.code < 0 and info.code != SI_TKILL:
+        buffer = ctypes.create_string_buffer(info.raw, SIGINFO_SIZE)
+        number = ctypes.c_long(SYS_RT_TGSIGQUEUEINFO)
+        if _quick.syscall(number, pid, tid, info.number, buffer) == 0:
+            return
+    tgkill(pid, tid, info.number)
 
 
 def interruptible_wait(number: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from insn import InsnError, Method, Verdict
+from uprobes.collector import resting_collector
 from uprobes.errors import AlreadyRegistered, ProbeError
 from uprobes.hit import Hit
 from uprobes.location import Location, Resolution, Resolver
@@ -127,6 +128,7 @@ class Registrations:
         """The specs that wait for their object to be mapped."""
         return tuple(item.spec for item in self._pending)
 
+    @resting_collector()
     def register(self, specs: str | Iterable[str], options: ProbeOptions) -> Registration:
         """Register probes on everything that the specs name, in one go."""
         registration = Registration(self)
@@ -150,6 +152,7 @@ class Registrations:
         self._arm(registration, wanted)
         return registration
 
+    @resting_collector()
     def register_probes(self, probes: Iterable[Probe]) -> Registration:
         """Register probe objects, none of which may be registered now; raises AlreadyRegistered."""
         registration = Registration(self)
@@ -160,7 +163,7 @@ class Registrations:
                     "the probe object is registered", spec=probe.spec, hint="unregister it first"
                 )
             try:
-                resolution = self._resolve(probe.spec)
+                resolution = self._resolve(probe.vaddr)
                 if resolution.refused and not resolution.locations:
                     raise resolution.refused[0]
             except ProbeError as error:
@@ -179,11 +182,19 @@ class Registrations:
         registration.pending.append(probe.spec)
         self._pending.append(Pending(probe.spec, lambda _location: probe, registration))
 
-    def _resolve(self, spec: str) -> Resolution:
+    def _resolve(self, spec: str | int) -> Resolution:
+        pid = self._process().pid
         try:
-            return self.resolver.resolve(spec, self._process().pid)
+            if isinstance(spec, int):
+                return Resolution((self.resolver.at(spec, pid),))
+            return self.resolver.resolve(spec, pid)
         except InsnError as error:
-            raise ProbeError(error.why, spec=spec, code=str(error.code), hint=error.hint) from None
+            raise ProbeError(
+                error.why,
+                spec=spec if isinstance(spec, str) else f"va:{spec:#x}",
+                code=str(error.code),
+                hint=error.hint,
+            ) from None
 
     def _arm(self, registration: Registration, wanted: Wanted) -> None:
         if not wanted:
@@ -196,6 +207,7 @@ class Registrations:
             known = {id(probe) for probe in self.probes}
             self.probes += [probe for probe in armed if id(probe) not in known]
 
+    @resting_collector()
     def unregister(self, probes: Iterable[Probe]) -> None:
         """Take probes out, in one go; those that are not in are left alone. Their counts stay."""
         leaving = list(probes)

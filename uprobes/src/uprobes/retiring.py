@@ -60,6 +60,8 @@ def _unmap(process: Process, home: Process) -> None:
     if process.caller is None:
         return
     try:
+        if home.guard is not None:
+            home.guard.remove(process)
         for area in home.pool.areas:
             process.call("munmap", area.address, area.size)
     except (OSError, ProbeError):

@@ -78,6 +78,8 @@ class Returns:
         else:
             if frame is not None:
                 self._end(frame, tracee, Outcome.UNWOUND)
+            if process.guard is not None:
+                process.guard.cover_frame(place, held)
             process.memory.write(place, self.trampoline.to_bytes(size, "little"))
             frame = self.frames[place] = Frame(place, held, tracee.tid)
             self.by_thread.setdefault(tracee.tid, []).append(place)

@@ -52,13 +52,15 @@ class Signals:
 
     def _fault_in_copy(self, tracee: Tracee, ip: int, info: SignalInfo) -> None:
         process = tracee.process
+        plan = process.plan_at(ip)
         original = process.original_of(ip)
-        if original is None:
+        if original is None or plan is None or plan.copy is None:
             return
         if info.address == ip:
             ptrace.set_signal_info(tracee.tid, info.at(original))
         tracee.registers[process.machine.ip] = original
-        tracee.restart_at(original)
+        if ip == plan.copy.address:
+            tracee.restart()
 
     def leave_slot(self, tracee: Tracee) -> None:
         """Bring a stopped thread whose registers are loaded out of any slot, to the original code.
@@ -70,7 +72,7 @@ class Signals:
         if plan is not None and plan.copy is not None and plan.copy.address == ip:
             if Fixups.REPEATS in plan.fixups:
                 tracee.registers[ip_name] = plan.instruction.address
-                tracee.restart_at(plan.instruction.address)
+                tracee.restart()
                 return
             self._finish_copy(tracee, plan)
             ip = tracee.registers[ip_name]
@@ -117,9 +119,16 @@ class Signals:
         registers = tracee.load()
         info = ptrace.signal_info(tracee.tid)
         if number == signal.SIGTRAP and info.code in STEP_CODES:
+            # A program that steps itself expects a trap here, but behind a system call one
+            # instruction later, from the flags that are loaded again.
+            own = bool(step.flags & tracee.trap_flag) and Fixups.SYSTEM_CALL not in step.plan.fixups
             if not process.stepper.after_step(step, registers, process.memory):
-                return AGAIN
+                if not own:
+                    return AGAIN
+                self._abort(tracee, step)
             tracee.step = None
+            if own:
+                tracee.hold_trap(info.trap(registers[process.machine.ip]))
             return tracee.take_held()
         if info.synchronous:
             self._fault_in_step(tracee, step, info)
@@ -134,6 +143,13 @@ class Signals:
         tracee.hold(number)
         return AGAIN
 
+    def trap_itself(self, tracee: Tracee) -> None:
+        """Give a program that steps itself the trap behind an instruction that was emulated."""
+        tracee.flush()
+        info = ptrace.signal_info(tracee.tid).trap(tracee.registers[tracee.machine.ip])
+        ptrace.set_signal_info(tracee.tid, info)
+        tracee.resume(signal.SIGTRAP)
+
     def _interrupt_call(self, tracee: Tracee, step: Step) -> None:
         """Let a signal into a system call that is being stepped: it may have been waiting for just
         that.
@@ -147,7 +163,7 @@ class Signals:
         process.stepper.after_step(step, registers, process.memory)
         tracee.step = None
         if WORD - registers[process.machine.result] in RESTART_CODES:
-            tracee.restart_at(step.plan.instruction.address)
+            tracee.restart(of_call=True)
 
     def restart_call(self, tracee: Tracee) -> None:
         """Undo what our own stop did to a system call that can't be restarted by the kernel.
@@ -187,7 +203,7 @@ class Signals:
     def _abort(self, tracee: Tracee, step: Step) -> None:
         tracee.process.stepper.abort_step(step, tracee.registers)
         tracee.step = None
-        tracee.restart_at(step.plan.instruction.address)
+        tracee.restart()
 
 
 def signals_pending(tid: int) -> bool:

@@ -4,6 +4,7 @@ Registers live in one buffer that GETREGS fills. Writes are remembered: a moved 
 alone costs a single word to write back, anything else the whole set.
 """
 
+import contextlib
 import ctypes
 import enum
 import errno
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from uprobes import ptrace
 from uprobes.machine import Machine
-from uprobes.ptrace import Request, SignalInfo
+from uprobes.memory import OperandMemory
+from uprobes.ptrace import FAULTS, Request, SignalInfo
 
 if TYPE_CHECKING:
     from ubp import Step
@@ -94,9 +96,9 @@ class Tracee:
     interrupted: bool = False
     """Whether we asked the thread to stop and have not seen it do so."""
     held: deque[HeldSignal] = field(default_factory=deque)
-    restarting: tuple[int, int] | None = None
-    """Probe point and stack pointer of a hit whose instruction did not run: the next one there is
-    the same hit.
+    restarting: tuple[bool, tuple[int, ...]] | None = None
+    """The registers of a hit whose instruction did not run: a hit with the same ones is the same
+    hit. True in front where the kernel repeats a system call.
     """
     buffer: bytearray = field(init=False)
     area: "ctypes.Array[ctypes.c_char]" = field(init=False)
@@ -107,10 +109,15 @@ class Tracee:
     ip_word: int = field(init=False)
     ip_offset: int = field(init=False)
     skew: int = field(init=False)
+    flags_word: int = field(init=False)
+    trap_flag: int = field(init=False)
+    operands: OperandMemory = field(init=False)
     argument_words: tuple[int, ...] = field(init=False)
     """Which words hold a function's first arguments."""
     spare: "Hit | None" = None
     """The hit object of the latest hit, used again unless a handler kept it."""
+    _mask: int | None = field(init=False, default=None)
+    """What the program blocks, while we block more."""
 
     def __post_init__(self) -> None:
         size = WORD * len(self.machine.names)
@@ -123,6 +130,9 @@ class Tracee:
         self.ip_offset = WORD * self.ip_word
         self.skew = self.machine.breakpoint_skew
         self.argument_words = tuple(self.machine.index[name] for name in self.machine.arguments)
+        self.flags_word = self.machine.index[self.machine.flags]
+        self.trap_flag = self.machine.trap_flag
+        self.operands = OperandMemory(self.tid)
 
     def load(self) -> Registers:
         """Fetch the registers; raises OSError (ESRCH) when the thread is gone."""
@@ -146,6 +156,8 @@ class Tracee:
         """
         try:
             self.flush()
+            if self.held and not step and not number:
+                number = self.take_held()
             ptrace.call(Request.SINGLESTEP if step else Request.CONT, self.tid, 0, number)
         except OSError as error:
             if error.errno != errno.ESRCH:
@@ -170,46 +182,83 @@ class Tracee:
             if error.errno != errno.ESRCH:
                 raise
 
-    def hold(self, number: int) -> None:
-        """Keep the signal the thread was about to get for later."""
+    def hold(self, number: int, *, block: bool = True) -> None:
+        """Keep the signal the thread was about to get for later, and others in the kernel.
+
+        Without `block` the caller has seen to it that no others come.
+        """
         try:
             info: SignalInfo | None = ptrace.signal_info(self.tid)
         except OSError:
             info = None
+        if block and self._mask is None:
+            self._mask = ptrace.signal_mask(self.tid)
+            ptrace.set_signal_mask(self.tid, self._mask | NOT_FAULTS)
         self.held.append(HeldSignal(number, info))
 
-    def take_held(self) -> int:
-        """Prepare the next held signal for delivery at the present signal stop; 0 when none is
-        held.
+    def hold_trap(self, info: SignalInfo) -> None:
+        """Let a trap of the program's own come before any signal that is held."""
+        self.held.appendleft(HeldSignal(info.number, info))
 
-        Further ones are sent again, so that each meets its own handler.
+    def take_held(self) -> int:
+        """Prepare the first held signal for delivery at the present stop; 0 when none is left.
+
+        Further ones, and any where the thread is not stopped by a signal, are sent again.
         """
+        if self._mask is not None:
+            ptrace.set_signal_mask(self.tid, self._mask)
+            self._mask = None
         if not self.held:
             return 0
         first = self.held.popleft()
-        if first.info is not None:
-            try:
+        number = first.number
+        try:
+            if ptrace.signal_info(self.tid).of_event:
+                self._send_again(first)
+                number = 0
+            elif first.info is not None:
                 ptrace.set_signal_info(self.tid, first.info)
-            except OSError:
-                return first.number
+        except OSError:
+            self._send_again(first)
+            number = 0
         while self.held:
-            later = self.held.popleft()
-            try:
-                ptrace.tgkill(self.pid, self.tid, later.number)
-            except OSError:
-                break
-        return first.number
+            self._send_again(self.held.popleft())
+        return number
 
-    def restart_at(self, address: int) -> None:
-        """Note that the thread will meet the breakpoint at an address again for a hit that was
-        counted.
+    def _send_again(self, held: HeldSignal) -> None:
+        with contextlib.suppress(OSError):
+            if held.info is None:
+                ptrace.tgkill(self.pid, self.tid, held.number)
+            else:
+                ptrace.send_again(self.pid, self.tid, held.info)
+
+    def restart(self, *, of_call: bool = False) -> None:
+        """Note that the thread will come to its program counter again with the same registers, for
+        a hit that was counted.
+
+        When it is the kernel that repeats a system call, only the stack tells: it uses registers.
         """
-        self.restarting = (address, self.registers[self.machine.sp])
+        self.restarting = (of_call, self._state(of_call))
+
+    def restarts(self) -> bool:
+        """Tell whether this is the hit that was counted before; forget that one."""
+        before, self.restarting = self.restarting, None
+        return before is not None and before[1] == self._state(before[0])
+
+    def _state(self, of_call: bool) -> tuple[int, ...]:
+        machine, words = self.machine, self.words
+        if of_call:
+            return words[self.ip_word], words[machine.index[machine.sp]]
+        # What the kernel changes by itself, and the flags that a debugger's stop leaves behind.
+        left_out = (machine.index[machine.system_call], self.flags_word)
+        return tuple(word for number, word in enumerate(words) if number not in left_out)
 
     def detach(self, number: int = 0) -> None:
         """Stop tracing the stopped thread and let it run."""
         try:
             self.flush()
+            if not number:
+                number = self.take_held()
             ptrace.call(Request.DETACH, self.tid, 0, number)
         except OSError as error:
             if error.errno != errno.ESRCH:
@@ -222,3 +271,5 @@ BREAK_STATUS = (signal.SIGTRAP << 8) | 0x7F
 CALL_STOP = signal.SIGTRAP | 0x80
 """What a stop at a system call reports as its signal (PTRACE_O_TRACESYSGOOD)."""
 STOP_SIGNALS = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+NOT_FAULTS = ((1 << 64) - 1) & ~sum(1 << (number - 1) for number in FAULTS)
+"""The signals that can be blocked; a blocked fault would cost the program its handler."""

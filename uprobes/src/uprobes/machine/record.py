@@ -3,11 +3,12 @@ pass values.
 """
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from insn import Arch
+from uprobes.guard.layout import GuardCode
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Machine:
     call_instruction: bytes
     calls: Mapping[str, int]
     """System call numbers by name."""
+    assemble_guard: Callable[[int], GuardCode]
+    """Makes the handler that stays in the process, for the address at which it will stand."""
     interrupted: Mapping[int, str] = field(default_factory=dict)
     """System calls that return EINTR when a tracer stops them, although no signal came (signal(7)).
     """

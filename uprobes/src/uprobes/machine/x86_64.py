@@ -2,6 +2,7 @@
 """
 
 import insn
+from uprobes.guard import x86_64
 from uprobes.machine.record import Machine
 
 X86_64 = Machine(
@@ -47,7 +48,8 @@ X86_64 = Machine(
     call_arguments=("rdi", "rsi", "rdx", "r10", "r8", "r9"),
     call_number="rax",
     call_instruction=b"\x0f\x05",
-    calls={"mmap": 9, "munmap": 11, "getpid": 39},
+    calls={"mmap": 9, "munmap": 11, "rt_sigaction": 13, "getpid": 39},
+    assemble_guard=x86_64.assemble,
     interrupted={
         65: "semop",
         128: "rt_sigtimedwait",

@@ -105,6 +105,12 @@ class Functions:
             table.setdefault(name, []).append(index)
         return table
 
+    @cached_property
+    def entries(self) -> dict[int, int]:
+        """The index of the plainest name of the function that begins at an address."""
+        chosen = self._plainest(range(len(self.names)))
+        return {self.addresses[index]: index for index in chosen}
+
     def exactly(self, name: str, *, raw: bool = False) -> list[int]:
         """List one index per address of the functions with this name, the superseded left out."""
         found = self._by_name.get(name)

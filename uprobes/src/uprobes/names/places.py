@@ -87,6 +87,28 @@ def named(instance: Instance, address: int, spec: str) -> Location:
     )
 
 
+def entry(instance: Instance, address: int, spec: str) -> Location | None:
+    """Name a run-time address at which a function begins; None for any other."""
+    elf_address = address - instance.bias
+    functions = instance.functions
+    index = functions.entries.get(elf_address)
+    if index is None:
+        return None
+    return Location(
+        address,
+        spec,
+        instance.name,
+        instance.path,
+        functions.demangled[index],
+        0,
+        elf_address,
+        elf_address + instance.first_offset,
+        address,
+        functions.sizes[index],
+        functions.no_returns.get(elf_address, ""),
+    )
+
+
 def run_time(spec: Spec, instances: Instances) -> Location:
     """Resolve `va:`; raises NotMapped, NotExecutable or NotABoundary."""
     address = spec.number
@@ -116,6 +138,9 @@ def run_time(spec: Spec, instances: Instances) -> Location:
     instance = instances.at(mapping, address)
     if instance is None:
         return Location(address, spec.source, object=mapping.path, path=mapping.path)
+    found = entry(instance, address, spec.source)
+    if found is not None:
+        return found
     _check_boundary(spec, instance, address - instance.bias)
     return named(instance, address, spec.source)
 

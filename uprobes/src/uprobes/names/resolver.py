@@ -62,6 +62,18 @@ class Resolver:
         self.forget(pid)
         return self._resolve(spec, self._instances(pid)[0])
 
+    def at(self, address: int, pid: int) -> Location:
+        """Resolve a run-time address of a process; raises as `resolve` does for `va:`."""
+        spec = Spec(f"va:{address:#x}", Kind.RUN_TIME, number=address)
+        instances, fresh = self._instances(pid)
+        try:
+            return places.run_time(spec, instances)
+        except (NotMapped, NotExecutable):
+            if fresh:
+                raise
+        self.forget(pid)
+        return places.run_time(spec, self._instances(pid)[0])
+
     def locate(self, address: int, pid: int) -> Location:
         """Name a run-time address of a process as well as can be; never raises for the address."""
         instances, fresh = self._instances(pid)

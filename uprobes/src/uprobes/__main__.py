@@ -1,0 +1,5 @@
+"""`python -m uprobes`: the command."""
+
+from uprobes.command import main
+
+main()

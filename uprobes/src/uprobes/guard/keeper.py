@@ -1,0 +1,169 @@
+"""Keep the guard of one process: install it with the first breakpoint, keep its tables true, take
+it out.
+
+Order of writes: a point is in the table before its breakpoint is in the text, and stays in it when
+the breakpoint is out (a thread may have been stopped by it just before); a frame is in the table
+before its trampoline is on the stack.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from uprobes.errors import CannotMap, ProbeError
+from uprobes.guard import layout
+from uprobes.guard.layout import POINT, Field
+
+if TYPE_CHECKING:
+    from uprobes.process import Process
+
+SIGTRAP = 5
+SIGNAL_SET_SIZE = 8
+IGNORE = 1
+SA_ONSTACK, SA_RESETHAND = 0x0800_0000, 0x8000_0000
+AREA = layout.SIZE + 0xFFF & ~0xFFF
+
+
+class Guard:
+    """The guard of one process, installed; made by `install`."""
+
+    def __init__(self, process: "Process", base: int, handler: int) -> None:
+        self.process = process
+        self.base = base
+        self.handler = handler
+        self.rows = np.zeros(0, POINT)
+        self._buffer = 0
+        self._places: dict[int, int] = {}
+
+    # -- in and out -----------------------------------------------------------------------------
+
+    @classmethod
+    def install(cls, process: "Process") -> "Guard":
+        """Map the area and put the handler in; needs a stopped thread. Raises CannotMap."""
+        base = process.mapper.map_anywhere(AREA)
+        made = process.machine.assemble_guard(base)
+        guard = cls(process, base, made.handler)
+        process.memory.write(base, made.code)
+        process.memory.write(base + layout.HEADER, bytes(layout.POINTS - layout.HEADER))
+        process.memory.write(base + layout.POINTS, bytes(8))
+        process.memory.write(base + layout.HEADER, layout.MAGIC)
+        guard._write(layout.POINTS_AT, base + layout.POINTS)
+        guard._write(layout.FRAMES_AT, base + layout.FRAMES)
+        guard._write(layout.SIZE_OF_ALL, AREA)
+        guard._take_over(made)
+        return guard
+
+    def _take_over(self, made: layout.GuardCode) -> None:
+        """Install the handler so that a handler of the program's own behind it notices nothing."""
+        process = self.process
+        old = swap_action(process, None)
+        handler, flags, _, mask = layout.ACTION.unpack(old)
+        if handler <= IGNORE:
+            flags, mask = made.flags, 0
+        elif flags & SA_RESETHAND:
+            raise CannotMap("the program's own SIGTRAP handler is for one time only (SA_RESETHAND)")
+        else:
+            flags |= made.flags & ~SA_ONSTACK
+        process.memory.write(self.base + layout.OLD_ACTION.offset, old)
+        swap_action(process, layout.ACTION.pack(made.handler, flags, made.restorer, mask))
+
+    def remove(self, process: "Process") -> None:
+        """Put the program's own disposition back, if ours is still in place; needs a stopped
+        thread.
+
+        `process` is the one that was guarded, or a fork's copy of it.
+        """
+        old = process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
+        current = swap_action(process, old)
+        if layout.ACTION.unpack(current)[0] != self.handler:
+            swap_action(process, current)  # the program has set one of its own since
+        process.call("munmap", self.base, AREA)
+
+    def _write(self, field: Field, value: int) -> None:
+        self.process.memory.write(self.base + field.offset, struct.pack("<Q", value))
+
+    # -- tables ---------------------------------------------------------------------------------
+
+    def cover(self, originals: Mapping[int, bytes]) -> None:
+        """Add probe points before their breakpoints are written; `originals` are the bytes there
+        now.
+        """
+        fresh = np.zeros(len(originals), POINT)
+        fresh["address"] = np.fromiter(originals, np.uint64, len(originals))
+        fresh["original"] = np.frombuffer(b"".join(originals.values()), np.uint8)
+        fresh.sort(order="address")
+        kept = self.rows[~np.isin(self.rows["address"], fresh["address"])]
+        rows = np.concatenate([kept, fresh])
+        rows.sort(order="address")
+        if len(rows) > layout.MOST_POINTS:
+            raise ProbeError(
+                f"more than {layout.MOST_POINTS} probe points in one process",
+                code="too-many-points",
+                hint="detach and attach anew to forget those that were removed",
+            )
+        self.rows = rows
+        self._buffer ^= 1
+        at = self._table()
+        self.process.memory.write(at, layout.pack_points(rows))
+        self._write(layout.POINTS_AT, at)
+
+    def _table(self) -> int:
+        return self.base + layout.POINTS + self._buffer * layout.BUFFER_SIZE
+
+    def carry_on_at(self, address: int, copy: int, length: int, copied: int) -> None:
+        """Say that a copy of a covered point's instruction stands in a slot (0: no more).
+
+        `length` is that of the instruction, `copied` how many bytes of the copy come before its
+        jump back.
+        """
+        index = int(np.searchsorted(self.rows["address"], np.uint64(address)))
+        if index == len(self.rows) or int(self.rows["address"][index]) != address:
+            return
+        row = self.rows[index]
+        row["copy"], row["length"], row["copied"] = copy, length, copied
+        at = self._table() + 8 + index * POINT.itemsize
+        self.process.memory.write(at, row.tobytes())
+
+    def set_trampoline(self, address: int) -> None:
+        """Say where the return trampoline stands."""
+        self._write(layout.TRAMPOLINE, address)
+
+    def set_areas(self, areas: Iterable[tuple[int, int]]) -> None:
+        """Say which areas hold slots; the list only grows."""
+        listed = list(areas)
+        self.process.memory.write(self.base + layout.AREAS.offset, layout.pack_areas(listed))
+        self._write(layout.AREAS_USED, min(len(listed), layout.MOST_AREAS))
+
+    def cover_frame(self, place: int, original: int) -> None:
+        """Note a return address before the trampoline replaces it; raises ProbeError when full."""
+        index = self._places.get(place)
+        if index is None:
+            index = len(self._places)
+            if index >= layout.MOST_FRAMES:
+                raise ProbeError(
+                    f"return addresses at more than {layout.MOST_FRAMES} places on stacks",
+                    code="too-many-frames",
+                )
+            self._places[place] = index
+        at = self.base + layout.FRAMES + index * layout.FRAME_SIZE
+        self.process.memory.write(at, struct.pack("<QQ", place, original))
+        if index + 1 == len(self._places):
+            self._write(layout.FRAMES_USED, index + 1)
+
+
+def swap_action(process: "Process", action: bytes | None) -> bytes:
+    """Exchange a process's disposition of SIGTRAP and return the former one; needs a stopped
+    thread. None only asks.
+
+    The kernel can't store that in a page which the program may not write, so it goes through the
+    stack of the thread that makes the call.
+    """
+    with process.borrowed_stack(2 * layout.ACTION_SIZE) as stack:
+        old_at = stack + layout.ACTION_SIZE
+        if action is not None:
+            process.memory.write(stack, action)
+        given = 0 if action is None else stack
+        process.call("rt_sigaction", SIGTRAP, given, old_at, SIGNAL_SET_SIZE)
+        return process.memory.read(old_at, layout.ACTION_SIZE)

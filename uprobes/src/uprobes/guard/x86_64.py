@@ -1,0 +1,208 @@
+"""The guard's SIGTRAP handler for x86-64, assembled for the address at which it will stand.
+
+It is entered only when nobody traces the process any more (a tracer swallows the signal). Rules, in
+order:
+1. a thread inside an SSOL area goes on there: it was sent to a copy, which jumps back by itself;
+2. at the return trampoline, the frame table says where the call really returns to;
+3. at a breakpoint of ours, the thread goes on in the copy if there is one; else the original byte
+is put back;
+4. a trap that the program did not make (a step under way when we died) is forgotten;
+5. everything else is the program's own: its handler, or its death.
+
+ucontext offsets: arch/x86/include/uapi/asm/sigcontext.h, asm/ucontext.h. The kernel restores every
+register on return, so none needs saving here.
+"""
+
+from ubp.x86_assembler import Assembler, Mem
+from uprobes.guard import layout
+from uprobes.guard.layout import GuardCode
+
+UC_SP, UC_IP, UC_FLAGS = 160, 168, 176
+SI_CODE = 8
+SI_KERNEL, TRAP_TRACE = 0x80, 2
+SYS_MPROTECT, SYS_SIGACTION, SYS_SIGRETURN = 10, 13, 15
+SYS_GETPID, SYS_GETTID, SYS_TGKILL = 39, 186, 234
+SIGTRAP = 5
+SA_SIGINFO, SA_RESTORER, SA_ONSTACK = 0x4, 0x0400_0000, 0x0800_0000
+FLAGS = SA_SIGINFO | SA_RESTORER | SA_ONSTACK
+PAGE_MASK = -0x1000
+PROT_ALL, PROT_TEXT = 7, 5
+TRAP_FLAG = 0x100
+TRAP = 0xCC
+
+
+def assemble(origin: int) -> GuardCode:
+    """Return the handler for an area at `origin`."""
+    a = Assembler(origin)
+    a.raw(layout.MAGIC)
+    a.label("handler")
+    a.mov("rbx", "rdx")  # the ucontext
+    a.mov("rbp", "rsi")  # the siginfo
+    a.mov("r8", Mem("rbx", UC_IP))
+    a.mov("r9", origin)
+    a.mov("rax", Mem("rbp", SI_CODE), size=4)
+    a.arithmetic("cmp", "rax", 0, size=4)
+    a.jump_if("le", "unknown")
+    _leave_areas(a)
+    _find_point(a)
+    _not_ours(a)
+    a.label("restorer")
+    a.mov("rax", SYS_SIGRETURN)
+    a.syscall()
+    code = a.code()
+    assert len(code) <= layout.HEADER
+    return GuardCode(code, a.address("handler"), a.address("restorer"), FLAGS)
+
+
+def _leave_areas(a: Assembler) -> None:
+    """Rules 1 and 2."""
+    a.mov("rcx", Mem("r9", layout.AREAS_USED.offset))
+    a.lea("r10", Mem("r9", layout.AREAS.offset))
+    a.label("area")
+    a.arithmetic("cmp", "rcx", 0)
+    a.jump_if("e", "points")
+    a.arithmetic("sub", "rcx", 1)
+    a.arithmetic("cmp", "r8", Mem("r10", 0))
+    a.jump_if("b", "next area")
+    a.arithmetic("cmp", "r8", Mem("r10", 8))
+    a.jump_if("b", "inside")
+    a.label("next area")
+    a.arithmetic("add", "r10", 16)
+    a.jump("area")
+
+    a.label("inside")
+    a.lea("rax", Mem("r8", -1))
+    a.arithmetic("cmp", "rax", Mem("r9", layout.TRAMPOLINE.offset))
+    a.jump_if("ne", "done")
+    a.mov("rax", Mem("rbx", UC_SP))
+    a.arithmetic("sub", "rax", 8)
+    a.mov("rcx", Mem("r9", layout.FRAMES_USED.offset))
+    a.mov("r10", Mem("r9", layout.FRAMES_AT.offset))
+    a.label("frame")
+    a.arithmetic("cmp", "rcx", 0)
+    a.jump_if("e", "die")
+    a.arithmetic("sub", "rcx", 1)
+    a.arithmetic("cmp", "rax", Mem("r10", 0))
+    a.jump_if("e", "returned")
+    a.arithmetic("add", "r10", layout.FRAME_SIZE)
+    a.jump("frame")
+    a.label("returned")
+    a.mov("rax", Mem("r10", 8))
+    a.mov(Mem("rbx", UC_IP), "rax")
+    a.label("done")
+    a.ret()
+
+
+def _find_point(a: Assembler) -> None:
+    """Rule 3: a binary search for the byte before the program counter."""
+    a.label("points")
+    a.mov("rax", Mem("rbp", SI_CODE), size=4)
+    a.arithmetic("cmp", "rax", SI_KERNEL, size=4)
+    a.jump_if("ne", "unknown")
+    a.lea("rax", Mem("r8", -1))
+    a.mov("r10", Mem("r9", layout.POINTS_AT.offset))
+    a.mov("rcx", Mem("r10", 0))
+    a.mov("rsi", 0)
+    a.label("search")
+    a.arithmetic("cmp", "rsi", "rcx")
+    a.jump_if("ae", "unknown")
+    a.lea("rdi", Mem("rsi", 0))
+    a.arithmetic("add", "rdi", "rcx")
+    a.shift_right("rdi", 1)
+    a.mov("r12", "rdi")
+    a.shift_left("r12", 5)
+    a.arithmetic("add", "r12", "r10")
+    a.arithmetic("add", "r12", 8)
+    a.arithmetic("cmp", "rax", Mem("r12", 0))
+    a.jump_if("e", "point")
+    a.jump_if("b", "lower")
+    a.lea("rsi", Mem("rdi", 1))
+    a.jump("search")
+    a.label("lower")
+    a.mov("rcx", "rdi")
+    a.jump("search")
+
+    a.label("point")
+    a.mov("r13", "rax")
+    a.mov("rax", Mem("r12", 8))
+    a.arithmetic("cmp", "rax", 0)
+    a.jump_if("e", "heal")
+    a.mov(Mem("rbx", UC_IP), "rax")
+    a.ret()
+
+    a.label("heal")
+    a.mov("rdi", "r13")
+    a.arithmetic("and", "rdi", PAGE_MASK)
+    a.mov("rsi", 0x1000)
+    a.mov("rdx", PROT_ALL)
+    a.mov("rax", SYS_MPROTECT)
+    a.syscall()
+    a.arithmetic("cmp", "rax", 0)
+    a.jump_if("ne", "die")
+    a.load_byte("rax", Mem("r12", 16))
+    a.mov(Mem("r13", 0), "rax", size=1)
+    a.mov("rdi", "r13")
+    a.arithmetic("and", "rdi", PAGE_MASK)
+    a.mov("rsi", 0x1000)
+    a.mov("rdx", PROT_TEXT)
+    a.mov("rax", SYS_MPROTECT)
+    a.syscall()
+    a.mov(Mem("rbx", UC_IP), "r13")
+    a.ret()
+
+
+def _not_ours(a: Assembler) -> None:
+    """Rules 4 and 5."""
+    a.label("unknown")
+    a.mov("rax", Mem("rbp", SI_CODE), size=4)
+    a.mov("r11", Mem("r9", layout.OLD_ACTION.offset))
+    a.arithmetic("cmp", "r11", 1)
+    a.jump_if("a", "chain")
+    a.arithmetic("cmp", "rax", 0, size=4)
+    a.jump_if("le", "sent")
+    a.arithmetic("cmp", "rax", SI_KERNEL, size=4)
+    a.jump_if("ne", "forget")
+    a.load_byte("rcx", Mem("r8", -1))
+    a.arithmetic("cmp", "rcx", TRAP)
+    a.jump_if("e", "die")
+    a.label("forget")
+    a.arithmetic("and", Mem("rbx", UC_FLAGS), ~TRAP_FLAG)
+    a.ret()
+
+    a.label("chain")
+    a.mov("rdi", SIGTRAP)
+    a.mov("rsi", "rbp")
+    a.mov("rdx", "rbx")
+    a.jump_to("r11")
+
+    a.label("sent")
+    a.arithmetic("cmp", "r11", 1)
+    a.jump_if("e", "done")
+    a.call("give up")
+    a.mov("rax", SYS_GETPID)
+    a.syscall()
+    a.mov("r12", "rax")
+    a.mov("rax", SYS_GETTID)
+    a.syscall()
+    a.mov("rdi", "r12")
+    a.mov("rsi", "rax")
+    a.mov("rdx", SIGTRAP)
+    a.mov("rax", SYS_TGKILL)
+    a.syscall()
+    a.ret()
+
+    a.label("die")
+    a.call("give up")
+    a.mov("rax", Mem("rbx", UC_IP))
+    a.arithmetic("sub", "rax", 1)
+    a.mov(Mem("rbx", UC_IP), "rax")
+    a.ret()
+
+    a.label("give up")
+    a.mov("rdi", SIGTRAP)
+    a.lea("rsi", Mem("r9", layout.DEFAULT_ACTION.offset))
+    a.mov("rdx", 0)
+    a.mov("r10", 8)
+    a.mov("rax", SYS_SIGACTION)
+    a.syscall()
+    a.ret()
