@@ -5,6 +5,7 @@ and arrays of instructions are looked up by form.
 """
 
 import importlib
+import threading
 from functools import cache
 from typing import Protocol
 
@@ -42,6 +43,8 @@ class Lookup(Protocol):
         """Choose positions about `distance` apart where instructions probably start, first 0."""
 
 
+_LEARNING = threading.Lock()
+"""Held while forms are looked up, since new ones are learned on the way."""
 _HOMES = dict.fromkeys(("x86_64", "x86_32", "x86_16"), ("insn.x86_forms", "X86Forms"))
 
 
@@ -69,11 +72,13 @@ def scan(
     text = np.frombuffer(code, np.uint8)
     lookup = _lookup(arch)
     if starts is None:
-        return _scan_all(text, address, arch, lookup)
+        with _LEARNING:
+            return _scan_all(text, address, arch, lookup)
     offsets = np.asarray(starts, np.intp)
     if len(offsets) and (offsets.min() < 0 or offsets.max() >= len(text)):
         raise IndexError(f"a start lies outside of the code, which has {len(text)} bytes")
-    return _scan_each(text, address, arch, lookup, offsets)
+    with _LEARNING:
+        return _scan_each(text, address, arch, lookup, offsets)
 
 
 def _scan_each(
