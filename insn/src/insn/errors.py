@@ -2,7 +2,7 @@
 
 
 class InsnError(Exception):
-    """Anything this package refuses; `code` is stable, `address` is where (None when it has none)."""
+    """Anything this package refuses; `code` is stable, `address` is where, or None."""
 
     code = "insn"
 

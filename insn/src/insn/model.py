@@ -48,7 +48,8 @@ class PcRelativeKind(enum.Enum):
 class PcRelative:
     """The field of an instruction that counts from the program counter.
 
-    `offset` and `size` are in bytes from the instruction's first byte; `target` is the address it names.
+    `offset` and `size` are in bytes from the instruction's first byte; `target` is the address it
+    names.
     """
 
     offset: int
@@ -72,7 +73,7 @@ class Fixups(enum.Flag):
     SCRATCH = enum.auto()
     """A scratch register held an address while the copy ran: put its value back."""
     SYSTEM_CALL = enum.auto()
-    """The kernel recorded the copy's address and the stepper's flags in registers (x86: rcx, r11)."""
+    """The kernel put the copy's address and the stepper's flags in registers (x86: rcx, r11)."""
     REPEATS = enum.auto()
     """The step stops after each iteration with the program counter unmoved: step until it moves."""
 
@@ -90,8 +91,9 @@ class Reason:
 class Instruction:
     """One decoded instruction.
 
-    `code` holds exactly its `length` bytes. `target` is where a direct branch goes. `reads` and `writes` name
-    full-width registers, implicit ones included; `flags_read` and `flags_written` name single flags.
+    `code` holds exactly its `length` bytes. `target` is where a direct branch goes. `reads` and
+    `writes` name full-width registers, implicit ones included; `flags_read` and `flags_written`
+    name single flags.
     """
 
     address: int
@@ -119,7 +121,7 @@ class Instruction:
 
     @property
     def text(self) -> str:
-        """The instruction as assembler text, as the second decoder writes it (or the row's name without one)."""
+        """The instruction as the second decoder writes it, or the row's name without one."""
         return self.arch.text(self)
 
 
@@ -141,16 +143,17 @@ class Verdict:
     @property
     def probeable(self) -> bool:
         """Whether a handler can be run here by any method at all."""
-        return any(self.allows(m) for m in (Method.INLINE, Method.STEP, Method.BOOST, Method.EMULATE))
+        with_handler = (Method.INLINE, Method.STEP, Method.BOOST, Method.EMULATE)
+        return any(self.allows(method) for method in with_handler)
 
 
 @dataclass(frozen=True, slots=True)
 class Relocated:
     """Code that does at `address` what the original instructions did where they were.
 
-    `boundaries` pairs every offset in `code` at which a thread can be found with the original address that stands
-    for it (state there is what it would be there). `scratch` is the register that must hold `scratch_value` while
-    the copy runs.
+    `boundaries` pairs every offset in `code` at which a thread can be found with the original
+    address that stands for it (state there is what it would be there). `scratch` is the register
+    that must hold `scratch_value` while the copy runs.
     """
 
     address: int
@@ -162,14 +165,25 @@ class Relocated:
 
 
 class Registers(Protocol):
-    """The registers of one thread by full-width name (x86-64: rax … r15, rip, rflags, fs_base, gs_base)."""
+    """The registers of one thread by full-width name.
+
+    On x86-64: rax … r15, rip, rflags, fs_base, gs_base.
+    """
 
     def __getitem__(self, name: str) -> int: ...
     def __setitem__(self, name: str, value: int) -> None: ...
 
 
 class Memory(Protocol):
-    """The memory of one process; an address that is not there raises an exception of the implementer's choice."""
+    """The memory of one process.
 
-    def read(self, address: int, size: int) -> bytes: ...
-    def write(self, address: int, code: bytes) -> None: ...
+    An address that is not there raises an exception of the implementer's choice.
+    """
+
+    def read(self, address: int, size: int) -> bytes:
+        """Give `size` bytes of the memory at `address`."""
+        ...
+
+    def write(self, address: int, code: bytes) -> None:
+        """Replace the bytes at `address`."""
+        ...
