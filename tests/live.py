@@ -9,7 +9,6 @@ import subprocess
 import time
 from pathlib import Path
 
-
 HERE = Path(__file__).parent
 VICTIMS = HERE / "victims"
 PATIENCE = 60.0

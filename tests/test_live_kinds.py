@@ -1,8 +1,9 @@
 """Every method on every kind of instruction, with many threads: each hit counted, nothing noticed."""
 
-import insn
 import live
 import pytest
+
+import insn
 import uprobes
 from insn import Method
 

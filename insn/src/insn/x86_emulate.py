@@ -23,6 +23,8 @@ _RF = 0x10000
 _PUSHF_MASK = 0xFCFFFF
 
 _MASKS = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFFFFFF, 8: 0xFFFFFFFFFFFFFFFF}
+_USER_BITS = 47
+"""Addresses of user code are smaller than 2 to this power; larger ones are left to the CPU."""
 
 Address = Callable[[Registers], int]
 Writer = Callable[[Registers, int], None]
@@ -196,13 +198,23 @@ def _operand(instruction: Instruction, detail: Detail) -> Callable[[Registers, M
     return lambda registers, memory: read(registers)
 
 
+def _unreachable(instruction: Instruction, target: int) -> NotEmulable:
+    """Leave it to the CPU to branch where no program can be: makers differ in when it faults."""
+    return NotEmulable(
+        f"it branches to {target:#x}, where no program can be", address=instruction.address
+    )
+
+
 def _indirect(instruction: Instruction, detail: Detail) -> Emulator:
     ip, sp, _ = _names(detail)
     operand = _operand(instruction, detail)
     if detail.row.flow is Flow.INDIRECT_JUMP:
 
         def jump(registers: Registers, memory: Memory) -> None:
-            registers[ip] = operand(registers, memory)
+            target = operand(registers, memory)
+            if target >> _USER_BITS:
+                raise _unreachable(instruction, target)
+            registers[ip] = target
 
         return jump
 
@@ -213,6 +225,8 @@ def _indirect(instruction: Instruction, detail: Detail) -> Emulator:
     def call(registers: Registers, memory: Memory) -> None:
         # The target is read before the push: it may be the stack pointer, or lie on the stack.
         target = operand(registers, memory)
+        if target >> _USER_BITS:
+            raise _unreachable(instruction, target)
         stack = (registers[sp] - width) & mask
         memory.write(stack, pushed)
         registers[sp] = stack
@@ -229,7 +243,10 @@ def _return(instruction: Instruction, detail: Detail) -> Emulator:
 
     def leave_function(registers: Registers, memory: Memory) -> None:
         stack = registers[sp]
-        registers[ip] = int.from_bytes(memory.read(stack, width), "little")
+        target = int.from_bytes(memory.read(stack, width), "little")
+        if target >> _USER_BITS:
+            raise _unreachable(instruction, target)
+        registers[ip] = target
         registers[sp] = (stack + released) & mask
 
     return leave_function
