@@ -64,7 +64,6 @@ class Engine:
         self.holding = Holding(self)
         self._obey = obey
         self._waiting = waiting
-        self._siginfo = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -72,6 +71,8 @@ class Engine:
         """Take stops until there is nothing left to trace, or `finished` is set."""
         tracees, waiting, later = self.tracees, self._waiting, self.holding.later
         status = (ctypes.c_int * 1)()
+        siginfo = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
+        getsiginfo, by_kernel = int(Request.GETSIGINFO), int(TrapCode.KERNEL)
         wait, request = ptrace.wait_any, ptrace.request
         clock, references = time.perf_counter_ns, sys.getrefcount
         getregs, pokeuser, cont = int(Request.GETREGS), int(Request.POKEUSER), int(Request.CONT)
@@ -103,7 +104,10 @@ class Engine:
                 point is None
                 or (plan := point.plan) is None
                 or tracee.restarting is not None
-                or (point.short and not self._by_breakpoint(tid))
+                or (
+                    point.short
+                    and (request(getsiginfo, tid, 0, siginfo) < 0 or siginfo[2] != by_kernel)
+                )
             ):
                 self.on_stop(tid, BREAK_STATUS)
                 continue
@@ -202,12 +206,6 @@ class Engine:
             tracee.resume()
         else:
             self.signals.on_signal(tracee, signal.SIGTRAP)
-
-    def _by_breakpoint(self, tid: int) -> bool:
-        """Tell whether a breakpoint instruction stopped a thread, and no signal that was sent."""
-        siginfo = self._siginfo
-        done = ptrace.request(int(Request.GETSIGINFO), tid, 0, siginfo)
-        return bool(done >= 0 and siginfo[2] == TrapCode.KERNEL)
 
     def hit(self, tracee: Tracee, point: ProbePoint) -> None:
         """Run the handlers of a hit and set the thread on its way."""

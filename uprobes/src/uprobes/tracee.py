@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 from uprobes import ptrace
 from uprobes.machine import Machine
 from uprobes.memory import OperandMemory
-from uprobes.ptrace import FAULTS, Request, SignalInfo
+from uprobes.ptrace import FAULTS, Request, SignalInfo, call_quickly
 
 if TYPE_CHECKING:
     from ubp import Step
     from uprobes.hit import Hit
     from uprobes.process import Process
 
+# Looking a request up in its enumeration takes as long as passing it to the kernel.
+GETREGS, SETREGS = int(Request.GETREGS), int(Request.SETREGS)
+POKEUSER, CONT, SINGLESTEP = int(Request.POKEUSER), int(Request.CONT), int(Request.SINGLESTEP)
 WORD = 8
 CLEAN, IP_MOVED, CHANGED = 0, 1, 2
 
@@ -136,7 +139,7 @@ class Tracee:
 
     def load(self) -> Registers:
         """Fetch the registers; raises OSError (ESRCH) when the thread is gone."""
-        ptrace.call(Request.GETREGS, self.tid, 0, self.words_address)
+        call_quickly(GETREGS, self.tid, 0, self.area)
         self.registers.changed = CLEAN
         return self.registers
 
@@ -144,10 +147,10 @@ class Tracee:
         """Write back what was changed."""
         changed = self.registers.changed
         if changed == IP_MOVED:
-            ip = self.words[self.ip_word]
-            ptrace.call(Request.POKEUSER, self.tid, self.ip_offset, ip)
+            ip = ctypes.c_ulong(self.words[self.ip_word])
+            call_quickly(POKEUSER, self.tid, self.ip_offset, ip)
         elif changed == CHANGED:
-            ptrace.call(Request.SETREGS, self.tid, 0, self.words_address)
+            call_quickly(SETREGS, self.tid, 0, self.area)
         self.registers.changed = CLEAN
 
     def resume(self, number: int = 0, *, step: bool = False) -> None:
@@ -158,7 +161,7 @@ class Tracee:
             self.flush()
             if self.held and not step and not number:
                 number = self.take_held()
-            ptrace.call(Request.SINGLESTEP if step else Request.CONT, self.tid, 0, number)
+            call_quickly(SINGLESTEP if step else CONT, self.tid, 0, number)
         except OSError as error:
             if error.errno != errno.ESRCH:
                 raise
