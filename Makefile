@@ -15,36 +15,36 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: .build/venv ## what all others need: Debian packages (as root) and .venv
+setup: .venv/made ## what all others need: Debian packages (as root) and .venv
 
-demo: .build/venv ## probe a real multithreaded program and show what it costs
+demo: .venv/made ## probe a real multithreaded program and show what it costs
 	$(BIN)/python -m uprobes.command.demo
 
-test: .build/venv ## every test but the torture
+test: .venv/made ## every test but the torture
 	$(BIN)/pytest -m "not torture"
 
-check: .build/venv ## the quick tests, under two minutes
+check: .venv/made ## the quick tests, under two minutes
 	$(BIN)/pytest -q -m "not slow and not torture"
 
-torture: .build/venv ## the tests that take minutes
+torture: .venv/made ## the tests that take minutes
 	$(BIN)/pytest -m torture
 
-lint: .build/venv ## style
+lint: .venv/made ## style
 	$(BIN)/ruff check
 
-types: .build/venv ## strict types
+types: .venv/made ## strict types
 	$(BIN)/mypy
 
-layers: .build/venv ## no package imports one above it
+layers: .venv/made ## no package imports one above it
 	$(BIN)/lint-imports
 
-docs: .build/venv ## docs/_build/html, warnings are errors
+docs: .venv/made ## docs/_build/html, warnings are errors
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-bench: .build/venv ## all figures, ours and the peers', in one run
+bench: .venv/made ## all figures, ours and the peers', in one run
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks
 
-alone: .build/venv ## each package in an environment with only what it declares
+alone: .venv/made ## each package in an environment with only what it declares
 	$(BIN)/python .ci/alone.py
 
 clean: ## remove what was built here
@@ -54,7 +54,7 @@ clean: ## remove what was built here
 	.ci/prepare
 	@mkdir -p .build && touch $@
 
-.build/venv: $(PROJECTS) .build/system
+.venv/made: $(PROJECTS) .build/system
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade "pip>=25.1"
