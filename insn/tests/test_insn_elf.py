@@ -277,7 +277,8 @@ def test_a_compiled_catch_block_is_a_landing_pad(tmp_path):
         "void may_throw(int);\n"
         'extern "C" int catches(int n)\n'
         "{ try { may_throw(n); } catch (int caught) { return caught; } return 0; }\n"
-        "void may_throw(int n) { if (n) throw n; }\nint main(int c, char **) { return catches(c); }\n"
+        "void may_throw(int n) { if (n) throw n; }\n"
+        "int main(int c, char **) { return catches(c); }\n"
     )
     binary = tmp_path / "catch"
     subprocess.run(["g++", "-O1", "-o", str(binary), str(source)], check=True)

@@ -206,3 +206,19 @@ def test_the_record_is_as_documented():
     assert RECORD.names == (
         "address", "length", "flow", "offset", "size", "kind", "methods", "verdict", "target",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("chunk", [1 << 7, 1 << 21])
+def test_at_restarts_decoding_begins_anew(monkeypatch, chunk):
+    monkeypatch.setattr(bulk, "_CHUNK", chunk)
+    monkeypatch.setattr(bulk, "_LANE", 16)
+    chance = random.Random(5)
+    code = chance.randbytes(3000)
+    restarts = sorted(chance.sample(range(1, len(code)), 200))
+    found = scan(code, BASE, restarts=restarts)
+    pieces = []
+    for start, end in zip([0, *restarts], [*restarts, len(code)], strict=True):
+        # Up to the next restart, though the last instruction may be longer.
+        piece = scan(code[start:], BASE + start)
+        pieces.append(piece[piece["address"] < BASE + end])
+    assert (found == np.concatenate(pieces)).all()

@@ -61,19 +61,21 @@ def scan(
     arch: Arch = X86_64,
     *,
     starts: ArrayLike | None = None,
+    restarts: ArrayLike = (),
 ) -> NDArray[np.void]:
     """Decode and judge all of `code`, which stands at `address`: an array of `RECORD`.
 
     Without `starts`, instruction follows instruction from the first byte on; where none begins, a
     record of length 0 stands for one byte. With `starts` (offsets into `code`), one record for each
-    of them, in their order, whatever stands between. Agrees with `decode` and `judge` in everything
+    of them, in their order, whatever stands between. At each of `restarts` (offsets, ascending, of
+    functions for example) decoding begins anew, wherever the instruction before it ends. Agrees with `decode` and `judge` in everything
     that a record holds; raises IndexError for an offset outside of `code`, nothing for any bytes.
     """
     text = np.frombuffer(code, np.uint8)
     lookup = _lookup(arch)
     if starts is None:
         with _LEARNING:
-            return _scan_all(text, address, arch, lookup)
+            return _scan_all(text, address, arch, lookup, np.asarray(restarts, np.intp))
     offsets = np.asarray(starts, np.intp)
     if len(offsets) and (offsets.min() < 0 or offsets.max() >= len(text)):
         raise IndexError(f"a start lies outside of the code, which has {len(text)} bytes")
@@ -102,7 +104,11 @@ def _scan_each(
 
 
 def _scan_all(
-    text: NDArray[np.uint8], address: int, arch: Arch, lookup: Lookup
+    text: NDArray[np.uint8],
+    address: int,
+    arch: Arch,
+    lookup: Lookup,
+    restarts: NDArray[np.intp],
 ) -> NDArray[np.void]:
     forms = lookup.forms
     out = np.empty((len(text) // 3 + 64, 3), np.uint64)
@@ -115,21 +121,22 @@ def _scan_all(
         if short:
             buffer = np.concatenate([buffer, np.zeros(short, np.uint8)])
         windows = lookup.windows(buffer)
-        at, packed, reached = _follow(buffer, windows, end, arch, lookup)
+        here = restarts[(restarts > position) & (restarts < position + end)] - position
+        at, packed, reached = _follow(buffer, windows, end, arch, lookup, here)
         if count + len(at) > len(out):
             out = np.concatenate([out[:count], np.empty((len(at) + len(text) // 2, 3), np.uint64)])
         for block in range(0, len(at), _BLOCK):  # small enough for the fast caches
-            here, some = at[block : block + _BLOCK], packed[block : block + _BLOCK]
-            records = out[count : count + len(here)]
+            some, form = at[block : block + _BLOCK], packed[block : block + _BLOCK]
+            records = out[count : count + len(some)]
             base = address + position
-            _fill(records, forms, arch, windows, here, here, base, some & 0xFFFFFF, some >> 24)
-            count += len(here)
-        position += reached
+            _fill(records, forms, arch, windows, some, some, base, form & 0xFFFFFF, form >> 24)
+            count += len(some)
+        position = _next(position + end, position + reached, restarts)
     tail = []
     while position < len(text):
         tail.append(position)
         form = forms.exactly(text[position : position + arch.max_length].tobytes())
-        position += max(int(forms.lengths[form]), 1)
+        position = _next(position + 1, position + max(int(forms.lengths[form]), 1), restarts)
     rest = _scan_each(text, address, arch, lookup, np.array(tail, np.intp))
     if count + len(rest) > len(out):
         out = np.concatenate([out[:count], np.empty((len(rest), 3), np.uint64)])
@@ -138,12 +145,19 @@ def _scan_all(
     return found
 
 
+def _next(first: int, reached: int, restarts: NDArray[np.intp]) -> int:
+    """Say where decoding goes on: at `reached`, or where it begins anew from `first` on."""
+    index = int(np.searchsorted(restarts, first))
+    return reached if index == len(restarts) else min(reached, int(restarts[index]))
+
+
 def _follow(
     buffer: NDArray[np.uint8],
     windows: NDArray[np.uint32],
     end: int,
     arch: Arch,
     lookup: Lookup,
+    restarts: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.int32], int]:
     """Follow the code from position 0 up to `end`; also give where it goes on."""
     forms = lookup.forms
@@ -158,7 +172,7 @@ def _follow(
         lengths[nothing] = 1
         return numbers | before << 24, lengths
 
-    return follow(step, lookup.lane_starts(buffer[:end], _LANE), end)
+    return follow(step, lookup.lane_starts(buffer[:end], _LANE), end, restarts)
 
 
 def _fill(

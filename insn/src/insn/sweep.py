@@ -23,18 +23,27 @@ class Step(Protocol):
         """Give what is at each position (0 or more) and the length of it in bytes (1 or more)."""
 
 
-def follow(step: Step, starts: Positions, end: int) -> tuple[Positions, Found, int]:
+def follow(
+    step: Step, starts: Positions, end: int, restarts: Positions
+) -> tuple[Positions, Found, int]:
     """Decode from `starts[0]` up to `end`: positions, what is there, and where it goes on.
 
-    `starts` are where lanes begin, ascending; they decide how long it takes, not what is found.
+    `starts` are where lanes begin, ascending; they decide how long it takes, not what is found. At
+    each of `restarts` (ascending) decoding begins anew, wherever the instruction before it ends.
     """
     found = np.full(end, -1, np.int32)
+    if len(restarts):
+        starts = np.union1d(starts, restarts)
     limits = np.append(starts[1:], end)
     arrived = _run_lanes(step, starts, limits, found)
     wrong = np.flatnonzero(arrived[:-1] != starts[1:]) + 1
     reached = int(arrived[-1])
+    if len(wrong) and len(restarts):
+        wrong = wrong[~np.isin(starts[wrong], restarts)]
     if len(wrong):
-        settled = _join(step, found, starts[wrong], arrived[wrong - 1], end)
+        bounds = np.append(restarts, end)
+        ends = bounds[np.searchsorted(restarts, starts[wrong], side="right")]
+        settled = _join(step, found, starts[wrong], arrived[wrong - 1], ends)
         reached = settled if settled >= end else reached
     at = np.flatnonzero(found >= 0)
     return at, found.take(at), reached
@@ -56,17 +65,17 @@ def _run_lanes(step: Step, starts: Positions, limits: Positions, found: Found) -
     return arrived
 
 
-def _join(step: Step, found: Found, starts: Positions, entries: Positions, end: int) -> int:
-    """Put lanes right that began at `starts` though the code goes on at `entries`.
+def _join(step: Step, found: Found, starts: Positions, entries: Positions, ends: Positions) -> int:
+    """Put lanes right that began at `starts` though the code goes on at `entries`, up to `ends`.
 
     Give the position up to which this settled the code.
     """
     paths: list[list[tuple[int, int]]] = [[] for _ in starts]
-    joined = np.full(len(starts), end)
+    joined = ends.copy()
     lanes = np.arange(len(starts))
     at = entries
     while len(at):
-        inside = at < end
+        inside = at < ends[lanes]
         met = ~inside
         met[inside] = found[at[inside]] >= 0
         joined[lanes[met]] = at[met]
@@ -78,11 +87,12 @@ def _join(step: Step, found: Found, starts: Positions, entries: Positions, end: 
             paths[lane].append((position, form))
         at = at + lengths
     settled = -1
-    for start, path, meets in zip(starts.tolist(), paths, joined.tolist(), strict=True):
+    rows = zip(starts.tolist(), paths, joined.tolist(), ends.tolist(), strict=True)
+    for start, path, meets, bound in rows:
         if start <= settled:
             continue  # a path that began earlier arrives at this start, or runs past it
         settled = meets
-        found[start:meets] = -1
+        found[start : min(meets, bound)] = -1
         for position, form in path:
             found[position] = form
     return settled
