@@ -100,7 +100,7 @@ def check_target(pid: int) -> ProcessStatus:
     if status.state in "ZX":
         raise NoSuchProcess(
             f"process {pid} ({status.name}) has ended and waits for its parent to notice",
-            hint="",
+            hint="there is nothing left to probe; start it under uprobes: `-- CMD`",
         )
     if status.tracer:
         raise already_traced(pid, status.tracer)
@@ -114,7 +114,9 @@ def check_target(pid: int) -> ProcessStatus:
 
 
 def already_traced(pid: int, tracer: int) -> AlreadyTraced:
-    """Name the tracer that a process has."""
+    """Name the tracer that a process has; the kernel gives the number of its tracing thread."""
+    with contextlib.suppress(NoSuchProcess):
+        tracer = read_status(tracer).thread_group
     try:
         name = Path(f"/proc/{tracer}/comm").read_text().strip()
     except OSError:

@@ -7,6 +7,7 @@ Rules:
   by `Holding.release`.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -25,7 +26,17 @@ from uprobes.holding import Holding
 from uprobes.lifetimes import Lifetimes
 from uprobes.probe import Probe, ProbePoint
 from uprobes.process import Process
-from uprobes.ptrace import WAIT_FLAGS, Event, Request, TrapCode
+from uprobes.ptrace import (
+    CLD_TRAPPED,
+    P_ALL,
+    PEEK_FLAGS,
+    PEEKED_CODE,
+    PEEKED_STATUS,
+    PEEKED_TID,
+    Event,
+    Request,
+    TrapCode,
+)
 from uprobes.signals import AGAIN, Signals
 from uprobes.tracee import BREAK_STATUS, CALL_STOP, STOP_SIGNALS, State, Tracee
 
@@ -69,11 +80,11 @@ class Engine:
 
     def run(self) -> None:
         """Take stops until there is nothing left to trace, or `finished` is set."""
-        tracees, waiting, later = self.tracees, self._waiting, self.holding.later
-        status = (ctypes.c_int * 1)()
+        tracees, waiting = self.tracees, self._waiting
+        stop = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
         siginfo = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
         getsiginfo, by_kernel = int(Request.GETSIGINFO), int(TrapCode.KERNEL)
-        wait, request = ptrace.wait_any, ptrace.request
+        peek, request = ptrace.peek, ptrace.request
         clock, references = time.perf_counter_ns, sys.getrefcount
         getregs, pokeuser, cont = int(Request.GETREGS), int(Request.POKEUSER), int(Request.CONT)
         turn = 0
@@ -81,17 +92,20 @@ class Engine:
             if waiting:
                 self._obey()
                 continue
-            if later:
-                self.holding.take_later()
-                continue
-            tid = wait(-1, status, WAIT_FLAGS)
-            if tid <= 0:
+            if peek(P_ALL, 0, stop, PEEK_FLAGS):
                 if not tracees:
                     break
                 continue
+            tid = stop[PEEKED_TID]
             tracee = tracees.get(tid)
-            if status[0] != BREAK_STATUS or tracee is None or tracee.step is not None:
-                self.on_stop(tid, status[0])
+            if (
+                stop[PEEKED_STATUS] != signal.SIGTRAP
+                or stop[PEEKED_CODE] != CLD_TRAPPED
+                or tracee is None
+                or tracee.step is not None
+            ):
+                with contextlib.suppress(ProcessLookupError):
+                    self.on_stop(tid, ptrace.take(tid, stop[PEEKED_CODE], stop[PEEKED_STATUS]))
                 continue
             turn += 1
             begun = 0 if turn % TIMED_EVERY else clock()

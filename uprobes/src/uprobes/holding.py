@@ -1,21 +1,20 @@
 """Hold threads: all of them for a step in place, or to leave them for good.
 
 Rules:
-- what a thread reports while it is being held is kept in `Tracee.pending` and taken when it is
-  released;
-- stops that run handlers are put off to the loop (`later`): taking them may hold everybody again.
+- what a thread reports while it is being held is kept in `Tracee.pending` until it is released;
+- stops for a signal are only looked at meanwhile: the loop finds them afterwards, and should we be
+  killed before, the signal is still there.
 """
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from insn import Flow
 from uprobes import lifetimes, ptrace
 from uprobes.errors import ProbeError
-from uprobes.ptrace import WAIT_FLAGS, WALL, Event, Request
+from uprobes.ptrace import WALL, Event, Request
 from uprobes.retiring import retire
 from uprobes.signals import AGAIN
 from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
@@ -28,15 +27,10 @@ BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
 
 
 class Holding:
-    """Stops and releases an engine's threads.
-
-    `later` are the threads that are held with a stop yet to be taken, in the order in which they
-    are to go on.
-    """
+    """Stops and releases an engine's threads."""
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
-        self.later: deque[int] = deque()
 
     def step_in_place(self, tracee: Tracee, address: int) -> None:
         """Execute an instruction where it stands while every other thread of the process is held.
@@ -90,8 +84,11 @@ class Holding:
                 tracee.interrupted = True
                 waiting.add(tracee.tid)
         while waiting:
-            tid, status = os.waitpid(-1, WAIT_FLAGS)
-            waiting.discard(tid)
+            tid = waiting.pop()
+            try:
+                status = ptrace.peek_one(tid)
+            except OSError:
+                continue  # it ended, and that was seen already
             if not os.WIFSTOPPED(status):
                 self.engine.on_stop(tid, status)
                 waiting &= self.engine.tracees.keys()
@@ -143,15 +140,8 @@ class Holding:
                     tracee.pending = None
                     self.engine.on_stop(tracee.tid, status)
                 else:
-                    self.later.append(tracee.tid)
-
-    def take_later(self) -> None:
-        """Take the oldest stop that was put off, unless its thread ended or was let go meanwhile.
-        """
-        tracee = self.engine.tracees.get(self.later.popleft())
-        if tracee is not None and tracee.state is State.STOPPED and tracee.pending is not None:
-            status, tracee.pending = tracee.pending, None
-            self.engine.on_stop(tracee.tid, status)
+                    # Its stop was only looked at: the loop finds it there.
+                    tracee.state, tracee.pending = State.RUNNING, None
 
     def let_go(self) -> None:
         """Leave every process and let all threads run on without us; the loop ends."""

@@ -19,6 +19,8 @@ its own.
 """
 
 WAIT_FLAGS = WALL | WNOTHREAD
+PEEK_FLAGS = WAIT_FLAGS | 0x0100_0000 | os.WEXITED | os.WSTOPPED
+"""Wait for ends and stops, and leave them as they are (WNOWAIT)."""
 
 
 class Request(enum.IntEnum):
@@ -107,11 +109,16 @@ No argument types are declared, which makes a call three times as fast: addresse
 ctypes objects, everything else an int that fits 32 bits.
 """
 
-wait_any = ctypes.CDLL(None).waitpid
-"""waitpid itself, so that a signal ends the wait (`os.waitpid` would go on waiting).
+peek = ctypes.CDLL(None).waitid
+"""waitid itself: it leaves the stop to be waited for (`PEEK_FLAGS`), and a signal ends the wait.
 
-The status goes into a ctypes object.
+A stop that was waited for has lost its signal: if we are killed then, the thread goes on behind its
+breakpoint as if nothing had been there. One that was only looked at keeps the signal, and the guard
+gets it. The siginfo goes into a ctypes object; `PEEKED_…` say which of its ints hold what.
 """
+P_ALL, P_PID = 0, 1
+PEEKED_CODE, PEEKED_TID, PEEKED_STATUS = 2, 4, 6
+CLD_TRAPPED = 4
 
 _untyped = ctypes.PyDLL(None, use_errno=True).ptrace
 _ptrace = _quick.ptrace
@@ -145,8 +152,7 @@ def seize(tid: int, options: Option) -> None:
 
 
 def event_message(tid: int) -> int:
-    """Return the number that came with an event stop: a new thread's, an old one's, an exit status.
-    """
+    """Return the number that came with an event stop: a new thread, an old one, an exit status."""
     number = ctypes.c_ulong()
     call(Request.GETEVENTMSG, tid, 0, ctypes.addressof(number))
     return number.value
@@ -258,3 +264,27 @@ def interruptible_wait(number: int) -> None:
     if _blocking.signal(number, nothing) == ctypes.c_void_p(-1).value:
         raise OSError(errno.EINVAL, f"no handler for signal {number}")
     _blocking.siginterrupt(number, 1)
+
+
+def peek_one(tid: int) -> int:
+    """Wait until a thread stops or ends, and return its wait status.
+
+    The stop stays to be waited for where it is a signal's; every other stop and end is taken.
+    Raises ChildProcessError when the thread is none of ours.
+    """
+    siginfo = (ctypes.c_int * (SIGINFO_SIZE // 4))()
+    while _blocking.waitid(P_PID, tid, siginfo, PEEK_FLAGS):
+        number = ctypes.get_errno()
+        if number != errno.EINTR:
+            raise OSError(number, f"waiting for {tid}: {os.strerror(number)}")
+    return take(tid, siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS])
+
+
+def take(tid: int, code: int, status: int) -> int:
+    """Return the wait status of a stop that was looked at, and take it unless it is a signal's."""
+    if code == CLD_TRAPPED and not status >> 7:
+        return status << 8 | 0x7F
+    taken, status = os.waitpid(tid, WALL | os.WNOHANG)
+    if not taken:
+        raise ProcessLookupError(errno.ESRCH, f"thread {tid} was killed meanwhile")
+    return status

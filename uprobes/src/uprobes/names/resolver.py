@@ -34,6 +34,9 @@ LINKER_HOOK = "_dl_debug_state"
 """What r_debug.r_brk points to, in glibc and musl, before the linker has filled r_debug too."""
 
 
+NO_CODE = "no code there"
+
+
 class Resolver:
     """Resolves specs in processes; satisfies `uprobes.location.Resolver`.
 
@@ -265,13 +268,13 @@ def _loader_at_work(program: Instance, instances: Instances) -> bool:
 
 
 def _readings(spec: str, bare: tuple[str | None, int], instances: Instances) -> BadSpec:
-    """Say which of its three readings a bare number can have in this process."""
+    """Say what a bare number means in this process in each of its three readings."""
     named, value = bare
-    valid = []
+    readings = []
     if named is None:
         mapping = instances.space.mapping_at(value)
-        if mapping is not None and mapping.executable:
-            valid.append(f"va:{value:#x} ({_what(instances, value)})")
+        there = mapping is not None and mapping.executable
+        readings.append(f"va:{value:#x} ({_what(instances, value) if there else NO_CODE})")
         item = instances.space.program
     else:
         found = [] if is_glob(named) else instances.space.find(named, spec=spec)
@@ -279,13 +282,14 @@ def _readings(spec: str, bare: tuple[str | None, int], instances: Instances) -> 
     places_of = instances.of(item) if item is not None else ()
     for instance in places_of[:1]:
         shown = named or quote_object(instance.name)
-        if instance.image.executable(value):
-            what = _what(instances, value + instance.bias)
-            valid.append(f"elf:{shown}:{value:#x} ({what})")
+        there = instance.image.executable(value)
+        what = _what(instances, value + instance.bias) if there else NO_CODE
+        readings.append(f"elf:{shown}:{value:#x} ({what})")
         address = instance.run_time_of_offset(value)
-        if address is not None and instance.executable(address):
-            valid.append(f"off:{shown}:{value:#x} ({_what(instances, address)})")
-    return three_readings(spec, named, value, valid=valid or None)
+        there = address is not None and instance.executable(address)
+        what = _what(instances, address) if address is not None and there else NO_CODE
+        readings.append(f"off:{shown}:{value:#x} ({what})")
+    return three_readings(spec, named, value, readings=readings or None)
 
 
 def _what(instances: Instances, address: int) -> str:

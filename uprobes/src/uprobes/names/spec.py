@@ -176,21 +176,18 @@ def parse(source: str) -> Spec:
 
 
 def three_readings(
-    text: str, named: str | None, value: int, *, valid: list[str] | None = None
+    text: str, named: str | None, value: int, *, readings: list[str] | None = None
 ) -> BadSpec:
-    """Make the error for a bare number; `valid` lists the readings that fit a process, each as
-    `SPEC (what it is)`."""
-    if valid is None:
+    """Make the error for a bare number; `readings` are `SPEC (what it means)`, for one process."""
+    if readings is None:
         shown = named or "OBJECT"
-        valid = [] if named else [f"va:{value:#x} (run-time address)"]
-        valid += [
+        readings = [] if named else [f"va:{value:#x} (run-time address)"]
+        readings += [
             f"elf:{shown}:{value:#x} (address in the ELF file)",
             f"off:{shown}:{value:#x} (offset in the file)",
         ]
-    readings = ", ".join(valid) or "none of the three readings fits this process"
-    return BadSpec(
-        "a bare number can be read in three ways", spec=text, hint=f"say which: {readings}"
-    )
+    hint = f"say which: {', '.join(readings)}"
+    return BadSpec("a bare number can be read in three ways", spec=text, hint=hint)
 
 
 def _split(text: str) -> list[str]:
