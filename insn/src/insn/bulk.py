@@ -68,8 +68,9 @@ def scan(
     Without `starts`, instruction follows instruction from the first byte on; where none begins, a
     record of length 0 stands for one byte. With `starts` (offsets into `code`), one record for each
     of them, in their order, whatever stands between. At each of `restarts` (offsets, ascending, of
-    functions for example) decoding begins anew, wherever the instruction before it ends. Agrees with `decode` and `judge` in everything
-    that a record holds; raises IndexError for an offset outside of `code`, nothing for any bytes.
+    functions for example) decoding begins anew, wherever the instruction before it ends. Agrees
+    with `decode` and `judge` in everything that a record holds; raises IndexError for an offset
+    outside of `code`, nothing for any bytes.
     """
     text = np.frombuffer(code, np.uint8)
     lookup = _lookup(arch)
@@ -135,8 +136,8 @@ def _scan_all(
     tail = []
     while position < len(text):
         tail.append(position)
-        form = forms.exactly(text[position : position + arch.max_length].tobytes())
-        position = _next(position + 1, position + max(int(forms.lengths[form]), 1), restarts)
+        number = forms.exactly(text[position : position + arch.max_length].tobytes())
+        position = _next(position + 1, position + max(int(forms.lengths[number]), 1), restarts)
     rest = _scan_each(text, address, arch, lookup, np.array(tail, np.intp))
     if count + len(rest) > len(out):
         out = np.concatenate([out[:count], np.empty((len(rest), 3), np.uint64)])

@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 
 from insn.bulk import refusals, scan
 from insn.elf import Image
-from insn.forms import METHODS, RECORD
+from insn.forms import METHODS, RECORD, verdict_number
 from insn.model import Method, Reason
+from insn.targets import CodeMap
+from insn.window import REASONS, Windows
+
+_NO_END = np.uint64((1 << 64) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +67,38 @@ def entries(image: Image) -> Entries:
     """Find the functions of a file, and look at their first instructions.
 
     Functions are known by symbols and unwind entries. Of several names for one address the most
-    public one is taken. The procedure linkage table is left out. MalformedFile passes through.
+    public one is taken. Cold parts of functions and the procedure linkage table are left out.
+    Whether `jump` may be used takes the whole window into account. MalformedFile passes through.
     """
-    symbols, frames = image.functions, image.frames
+    symbols, code = image.functions, CodeMap(image)
     named, first = np.unique(symbols.addresses, return_index=True)
-    unnamed = np.setdiff1d(frames.starts, named)
+    unnamed = np.setdiff1d(code.functions, np.union1d(named, code.parts))
     for start, end in image.plt_ranges:
         unnamed = unnamed[(unnamed < np.uint64(start)) | (unnamed >= np.uint64(end))]
     addresses = np.concatenate([named, unnamed])
-    names = [symbols.names[index] for index in first.tolist()] + [""] * len(unnamed)
-    sizes = np.concatenate([symbols.sizes[first], np.zeros(len(unnamed), np.uint64)])
-    # Symbols of assembler functions may lack a size that the unwind entry has.
-    place = np.minimum(np.searchsorted(frames.starts, addresses), max(len(frames.starts) - 1, 0))
-    if len(frames.starts):
-        fits = (frames.starts[place] == addresses) & (sizes == 0)
-        sizes[fits] = (frames.ends - frames.starts)[place[fits]]
     order = np.argsort(addresses, kind="stable")
     parts = list(_records(image, addresses[order]))
     records = np.concatenate(parts) if parts else np.empty(0, RECORD)
-    found = np.isin(addresses[order], records["address"])
-    kept = order[found]
-    return Entries(image, [names[index] for index in kept.tolist()], sizes[kept], records)
+    kept = order[np.isin(addresses[order], records["address"])]
+    names = [symbols.names[index] for index in first.tolist()] + [""] * len(unnamed)
+    ends = code.function_ends[np.searchsorted(code.functions, records["address"])]
+    sizes = np.where(ends == _NO_END, np.uint64(0), ends - records["address"])
+    _refuse_jumps(records, code)
+    return Entries(image, [names[index] for index in kept.tolist()], sizes, records)
+
+
+def _refuse_jumps(records: NDArray[np.void], code: CodeMap) -> None:
+    """Take `jump` away where the window forbids it though the instruction does not."""
+    reasons = Windows(code).judge(records["address"])["reason"]
+    bit = np.uint8(1 << METHODS.index(Method.JUMP))
+    wrong = np.flatnonzero((reasons != 0) & (records["methods"] & bit != 0))
+    records["methods"][wrong] &= ~bit
+    pairs = records["verdict"][wrong].astype(np.int64) << 8 | reasons[wrong]
+    for pair in np.unique(pairs).tolist():
+        reason = REASONS[pair & 0xFF]
+        assert reason is not None
+        number = verdict_number({**refusals(pair >> 8), Method.JUMP: reason})
+        records["verdict"][wrong[pairs == pair]] = number
 
 
 def _records(image: Image, addresses: NDArray[np.uint64]) -> Iterator[NDArray[np.void]]:

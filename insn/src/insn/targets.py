@@ -1,0 +1,159 @@
+"""Where control may enter the code of a file, other than from the instruction before.
+
+Every address that a program jumps to stands somewhere: in a branch, in an instruction that loads an
+address, in data or a relocation, in a jump table as a distance, in an exception table, or it is a
+function. All of these are gathered from the whole file, so that cold parts and jumps between
+functions count too. What looks like an address by chance counts as one: that can only forbid, never
+permit.
+"""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from insn.bulk import scan
+from insn.elf import Image
+from insn.forms import FLOWS, KINDS, RECORD
+from insn.headers import FileKind
+from insn.model import Flow, PcRelativeKind
+from insn.stretch import Stretch
+
+Addresses = NDArray[np.uint64]
+
+_BRANCH = KINDS.index(PcRelativeKind.BRANCH)
+_JUMPS = [FLOWS.index(flow) for flow in (Flow.JUMP, Flow.CONDITIONAL_JUMP)]
+_INDIRECT_JUMP = FLOWS.index(Flow.INDIRECT_JUMP)
+_LONGEST_TABLE = 1 << 14
+
+
+class CodeMap:
+    """The instructions of a file, decoded from each function on, and where control may enter."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+
+    @cached_property
+    def functions(self) -> Addresses:
+        """Where functions (or cold parts of them) begin: symbols and unwind entries, ascending."""
+        return np.union1d(self.image.functions.addresses, self.image.frames.starts)
+
+    @cached_property
+    def function_ends(self) -> Addresses:
+        """The first address behind each function; that of the next one where no size is known."""
+        image, starts = self.image, self.functions
+        known = np.zeros(len(starts), np.uint64)
+        symbols = image.functions
+        sized = symbols.sizes > 0
+        for begin, end in (
+            (symbols.addresses[sized], (symbols.addresses + symbols.sizes)[sized]),
+            (image.frames.starts, image.frames.ends),
+        ):
+            np.maximum.at(known, np.searchsorted(starts, begin), end)
+        following = np.append(starts[1:], np.uint64((1 << 64) - 1))
+        return np.where(known, known, following)
+
+    @cached_property
+    def parts(self) -> Addresses:
+        """Those of `functions` that are parts of others (`.cold`): unnamed, and only jumped to."""
+        records = self.instructions
+        unnamed = np.setdiff1d(self.functions, self.image.functions.addresses)
+        jumped = records["target"][np.isin(records["flow"], _JUMPS)]
+        others = records["target"][(records["kind"] != 0) & ~np.isin(records["flow"], _JUMPS)]
+        reached = np.isin(unnamed, jumped) & ~np.isin(unnamed, others)
+        known = np.concatenate([self.image.code_pointers, self._absolute()])
+        return unnamed[reached & ~np.isin(unnamed, known)]
+
+    @cached_property
+    def instructions(self) -> NDArray[np.void]:
+        """The records of all code, ascending by address; decoding begins anew at each function."""
+        parts = [self._scanned(stretch) for stretch in self.image.text]
+        return np.concatenate(parts) if parts else np.empty(0, RECORD)
+
+    def _scanned(self, stretch: Stretch) -> NDArray[np.void]:
+        inside = _within(self.functions, stretch)
+        restarts = (inside - np.uint64(stretch.address)).astype(np.intp)
+        return scan(stretch.code, stretch.address, self.image.arch, restarts=restarts)
+
+    @cached_property
+    def entries(self) -> Addresses:
+        """Every address of code where control may arrive from elsewhere, ascending, each once."""
+        records = self.instructions
+        relative = records["target"][records["kind"] != 0]
+        image = self.image
+        found = [
+            relative,
+            self._absolute(),
+            image.code_pointers,
+            image.landing_pads,
+            self.functions,
+            self._jump_tables(),
+            np.array([image.entry], np.uint64),
+        ]
+        together = np.unique(np.concatenate(found))
+        return np.concatenate([np.empty(0, np.uint64), *(_within(together, s) for s in image.text)])
+
+    def _absolute(self) -> Addresses:
+        """The addresses that instructions of a program with a fixed place hold as 32-bit numbers.
+
+        These stand at the end of an instruction (`mov`, `push`, `cmp`) or of its operand.
+        """
+        if self.image.kind is not FileKind.EXECUTABLE and self.image.arch.bits == 64:
+            return np.empty(0, np.uint64)
+        records = self.instructions
+        # A pc-relative operand is no address; where it ends the instruction, no number follows it.
+        number = records["offset"] + records["size"] < records["length"]
+        long = records[(records["length"] >= 5) & ((records["kind"] == 0) | number)]
+        found = []
+        for stretch in self.image.text:
+            text = np.frombuffer(stretch.code, np.uint8)
+            here = long[(long["address"] >= stretch.address) & (long["address"] < stretch.end)]
+            ends = (here["address"] - np.uint64(stretch.address)).astype(np.intp) + here["length"]
+            quads = text[ends[:, None] - np.arange(4, 0, -1)]
+            found.append(quads.copy().view("<u4").reshape(-1).astype(np.uint64))
+        return np.concatenate([np.empty(0, np.uint64), *found])
+
+    def _jump_tables(self) -> Addresses:
+        """The targets of tables of 32-bit distances (`lea table; movslq; add; jmp`).
+
+        A table begins where a function that jumps indirectly takes the address of data; it goes on
+        as long as its entries lead to instructions. Tables of full addresses are among the words of
+        data already.
+        """
+        records = self.instructions
+        starts = self.functions
+        owner = np.searchsorted(starts, records["address"], side="right")
+        jumping = np.unique(owner[records["flow"] == _INDIRECT_JUMP])
+        taken = (records["kind"] != 0) & (records["kind"] != _BRANCH) & np.isin(owner, jumping)
+        found = [np.empty(0, np.uint64)]
+        bases = np.unique(records["target"][taken])
+        for section in self._data():
+            inside = _within(bases, section).tolist()
+            for base, limit in zip(inside, [*inside[1:], section.end], strict=False):
+                # The next base may be a field inside of this table's last entry only by chance.
+                found.append(self._table(section, base, max(limit, base + 4)))
+        return np.concatenate(found)
+
+    def _data(self) -> list[Stretch]:
+        return [
+            Stretch(section.address, self.image.contents(section), section.name)
+            for section in self.image.sections
+            if section.loaded and section.in_file and not section.executable
+        ]
+
+    def _table(self, data: Stretch, base: int, limit: int) -> Addresses:
+        offset = base - data.address
+        size = min(limit - base, len(data.code) - offset, 4 * _LONGEST_TABLE) & ~3
+        distances = np.frombuffer(data.code, "<i4", size // 4, offset).astype(np.int64)
+        targets = (distances + base).astype(np.uint64)
+        starts = self.instructions["address"]
+        place = np.minimum(np.searchsorted(starts, targets), len(starts) - 1)
+        wrong = np.flatnonzero(starts[place] != targets)
+        return targets[: int(wrong[0])] if len(wrong) else targets
+
+
+def _within(addresses: Addresses, stretch: Stretch) -> Addresses:
+    low, high = np.searchsorted(
+        addresses, np.array([stretch.address, stretch.end], np.uint64)
+    ).tolist()
+    return addresses[low:high]
