@@ -435,6 +435,11 @@ def _always(detail: Detail) -> bool:
     return True
 
 
+def _not_repeated(detail: Detail) -> bool:
+    # AMD CPUs let F3 make loopne a loope, and F2 the reverse (tried on Zen 5); others may not.
+    return not detail.repeat
+
+
 def _flat_stack(detail: Detail) -> bool:
     # In 16-bit code the width of the stack pointer is a property of the stack segment, which is
     # not known here.
@@ -463,7 +468,13 @@ def _register_move(detail: Detail) -> bool:
 def _general_operand(detail: Detail) -> bool:
     """Only stack instructions on general registers, memory or immediates (not on segment
     registers)."""
-    return _simple_flow(detail) and all(o.letter in "ZEI" for o in detail.row.operands)
+    # Outside 64-bit mode the code segment can be read but not written: leave that fault to the CPU.
+    through_code = detail.segment == "cs" and detail.mode != 64
+    return (
+        _simple_flow(detail)
+        and not through_code
+        and all(o.letter in "ZEI" for o in detail.row.operands)
+    )
 
 
 # Name of a row in the one- and two-byte maps -> (when it can be emulated, how).
@@ -480,8 +491,8 @@ _EMULATORS: dict[str, tuple[Callable[[Detail], bool], Builder]] = {
     "mov": (_register_move, _move),
     "xbegin": (_always, _abort_transaction),
     "loop": (_always, _loop),
-    "loope": (_always, _loop),
-    "loopne": (_always, _loop),
+    "loope": (_not_repeated, _loop),
+    "loopne": (_not_repeated, _loop),
     "jcxz": (_always, _jump_if_zero),
 }
 _INDIRECT = (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP)

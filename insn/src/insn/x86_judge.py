@@ -35,7 +35,7 @@ _FLOWS: dict[Flow, tuple[tuple[Method, ...], str]] = {
     Flow.CALL: ((Method.BOOST,), "pushes-address"),
     Flow.INDIRECT_CALL: (_FREE_COPY, "pushes-address"),
 }
-_BY_IP_16 = frozenset({Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL})
+_BY_IP_16 = frozenset({Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL, Flow.INDIRECT_CALL})
 
 _known: dict[tuple[str, Flow, bool, bool], MappingProxyType[Method, Reason]] = {}
 

@@ -100,7 +100,7 @@ TWO = """
 09.f3 wbnoinvd !privileged
 0b ud2 TRAP !always-faults
 0d.m prefetch @M PREFETCH
-0d.r reservednop @Ev @Gv NOP
+0d.r reservednop @Ev @Gv FAULT
 0e femms X87
 1a reservednop @Ev @Gv NOP
 10.np movups =Vx Wx

@@ -1,0 +1,347 @@
+"""The CPU itself says whether copies and emulation of x86 instructions do what the originals do.
+
+`native/x86_cpu.c` runs each instruction in place and as every copy that the verdict allows, from
+the same random states, and compares registers, flags, vectors, memory, program counter and
+faults. `SEED` and `ROUNDS` in the environment widen the search; `make torture` runs at least
+1,000,000 pairs.
+"""
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import insn
+from insn import Fixups, Flow, Method
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "insn" / "tests"))
+from x86_samples import sample
+
+from insn.x86_row import Property
+from insn.x86_table import ROWS
+
+SEED = int(os.environ.get("SEED", "1"))
+ROUNDS = int(os.environ.get("ROUNDS", "1"))
+CODE, NEAR, FAR = 0x1000_0100, 0x2000_0080, 0x7000_0000_0040
+DATA, STACK, AREA = 0x3000_0000, 0x3100_0000, 0x2000
+STATE = struct.Struct("<16QQQQiiQ")
+COPY = struct.Struct("<QQIIIIII128s" + "IIQ" * 48)
+INPUT = struct.Struct("<QQQQ16QIIIIII64s")
+NO_REGISTER = 0xFFFFFFFF
+
+# Instructions that cannot be compared this way, and why.
+SKIPPED = {
+    "rdtsc rdtscp rdpru rdrand rdseed rdpmc": "never the same twice",
+    "fnstenv fnsave fxsave xsave xsaveopt xsavec xsaves": "they store where x87 code stood",
+    "xrstor fxrstor wrpkru rdpkru xsetbv": "they change what the harness itself needs",
+    "monitorx mwaitx umwait tpause umonitor mcommit": "they wait",
+    "wrgsbase rdgsbase rdfsbase": "the harness keeps these bases for itself",
+    "clzero": "it writes a cache line that may hold the harness",
+}
+SKIPPED_NAMES = {name for names in SKIPPED for name in names.split()}
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory, needs):
+    compiler = needs("gcc", package="gcc")
+    program = tmp_path_factory.mktemp("native") / "x86_cpu"
+    source = Path(__file__).parent / "native" / "x86_cpu.c"
+    flags = ["-O1", "-static", "-mfsgsbase", "-mno-red-zone", "-fno-stack-protector"]
+    subprocess.run([compiler, *flags, "-o", program, source], check=True)
+    return program
+
+
+def aimed(code, arch, random):
+    """Change an instruction and choose registers so that it addresses memory that is there.
+
+    Returns the bytes and the registers to be set, or None for what cannot be run.
+    """
+    instruction = arch.decode(code, CODE)
+    detail = instruction.detail
+    fixed = {}
+    code = bytearray(instruction.code)
+    if detail.repeats or detail.row.properties & Property.REP:
+        fixed = {1: random.randrange(20), 6: DATA + 0x1000, 7: DATA + 0x1800}
+    if detail.row.properties & (Property.XLAT | Property.MASKSTORE):
+        fixed = {3: DATA + 0x800, 7: DATA + 0x1000}
+    if detail.has_memory and random.random() < 0.9 and not detail.row.properties & Property.VSIB:
+        place = DATA + 0x800 + 64 * random.randrange(64)
+        if detail.segment == "fs":
+            place -= DATA + 0x10
+        at, size = detail.displacement_offset, detail.displacement_size
+        index = random.randrange(32) if detail.index >= 0 else 0
+        if detail.pc_relative:
+            code[at : at + 4] = (place - instruction.end).to_bytes(4, "little", signed=True)
+        elif detail.base < 0:
+            if size == 4:
+                field = (place - index * detail.scale) & 0xFFFFFFFF
+                code[at : at + 4] = field.to_bytes(4, "little")
+                fixed[detail.index] = index
+        elif detail.base != detail.index:
+            if size == 4:
+                code[at : at + 4] = random.randrange(512).to_bytes(4, "little")
+            displacement = (
+                int.from_bytes(code[at : at + size], "little", signed=True) if size else 0
+            )
+            fixed[detail.index] = index
+            if detail.base != 4:
+                fixed[detail.base] = place - displacement - index * detail.scale
+    fixed.pop(-1, None)
+    fixed.pop(4, None)
+    return arch.decode(bytes(code), CODE), {
+        n: value & arch.address_mask for n, value in fixed.items()
+    }
+
+
+def copy_record(copy, step, arch):
+    scratch = arch.registers.index(copy.scratch) if copy.scratch else NO_REGISTER
+    flat = [number for offset, original in copy.boundaries for number in (offset, 0, original)]
+    flat += [0] * (3 * 48 - len(flat))
+    return COPY.pack(
+        copy.address, copy.scratch_value, len(copy.code), step, copy.fixups.value, scratch,
+        len(copy.boundaries), 0, copy.code, *flat,
+    )  # fmt: skip
+
+
+def copies_of(run, arch):
+    """Make every copy that the verdicts allow: stepped in place, stepped near and far, free near
+    and far."""
+    records = []
+    if len(run) == 1:
+        verdict = insn.judge(run[0])
+        if verdict.allows(Method.INLINE):
+            plain = insn.Relocated(CODE, run[0].code, inline_fixups(run[0]), ((0, CODE),))
+            records.append(copy_record(plain, 1, arch))
+    for to in (NEAR, FAR) if arch.bits == 64 else (NEAR,):
+        for back, calls in ((None, False), (run[-1].end, False), (run[-1].end, True)):
+            if back is None and len(run) > 1:
+                continue
+            try:
+                copy = insn.relocate(run, to, back=back, expand_calls=calls)
+            except insn.NotRelocatable:
+                continue
+            records.append(copy_record(copy, int(back is None), arch))
+    return records
+
+
+def inline_fixups(instruction):
+    """Tell what is left of the fixups of a copy when the instruction is stepped where it is."""
+    if not insn.judge(instruction).allows(Method.STEP):
+        return Fixups.NONE
+    copy = insn.relocate(instruction, instruction.address)
+    return copy.fixups & (Fixups.PUSHED_TRAP_FLAG | Fixups.LOADED_FLAGS)
+
+
+def usable(instruction):
+    name = instruction.name
+    if name in SKIPPED_NAMES or instruction.flow is Flow.SYSTEM_CALL:
+        return False
+    if instruction.target is not None and CODE <= instruction.target < instruction.end + 64:
+        return False  # it would run in circles
+    return insn.judge(instruction).probeable
+
+
+def cases(random, arch, per_row, states):
+    """Yield (input record, copies, the instructions) for samples of every row."""
+    for row in ROWS:
+        for _ in range(per_row):
+            try:
+                instruction, fixed = aimed(sample(row, random, arch.bits), arch, random)
+            except insn.InsnError:
+                continue
+            if usable(instruction):
+                yield [instruction], fixed, states
+
+
+def runs(random, arch, count, states):
+    """Yield runs of several instructions, for trampolines."""
+    plain = [row for row in ROWS if not row.refusal]
+    while count:
+        run, fixed, address = [], {}, CODE
+        for _ in range(random.randrange(2, 5)):
+            try:
+                instruction, more = aimed(
+                    sample(random.choice(plain), random, arch.bits), arch, random
+                )
+            except insn.InsnError:
+                break
+            instruction = arch.decode(instruction.code, address)
+            if not usable(instruction) or not insn.judge(instruction).allows(Method.JUMP):
+                break
+            run.append(instruction)
+            fixed |= more
+            address = instruction.end
+        if len(run) > 1 and sum(i.length for i in run) <= 64:
+            count -= 1
+            yield run, fixed, states
+
+
+class Result:
+    """What the harness said about one case."""
+
+    def __init__(self, run, line, states):
+        ran, unimplemented, faults, mismatches, first = line.split(b" ", 4)
+        self.run = run
+        self.ran, self.unimplemented = int(ran), int(unimplemented)
+        self.faults, self.mismatches = int(faults), int(mismatches)
+        self.first = first.decode().strip()
+        self.states = states
+
+    def __repr__(self):
+        text = "; ".join(f"{i.code.hex()} {i.text}" for i in self.run)
+        return f"{text}: {self.mismatches} of {self.ran}: {self.first}"
+
+
+def let_the_cpu_run(harness, arch, chosen, random, memory, *, wants_states=False):
+    """Hand all cases to the harness and read what it says."""
+    parts, kept = [memory], []
+    for run, fixed, states in chosen:
+        records = copies_of(run, arch)
+        if not records and not wants_states:
+            continue
+        code = b"".join(instruction.code for instruction in run)
+        mask = sum(1 << n for n in fixed)
+        values = [fixed.get(n, 0) for n in range(16)]
+        parts.append(
+            INPUT.pack(
+                random.getrandbits(64), CODE, (1 << 64) - 1, mask, *values, states, len(code),
+                len(records), int(wants_states), int(arch.bits == 32), 0, code,
+            )
+        )  # fmt: skip
+        parts += records
+        kept.append((run, states))
+    done = subprocess.run([harness], input=b"".join(parts), capture_output=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    output, at, results = done.stdout, 0, []
+    for run, states in kept:
+        seen = []
+        for _ in range(states if wants_states else 0):
+            before = STATE.unpack_from(output, at)
+            after = STATE.unpack_from(output, at + STATE.size)
+            at += 2 * STATE.size
+            seen.append((before, after, output[at : at + 2 * AREA]))
+            at += 2 * AREA
+        end = output.index(b"\n", at)
+        results.append(Result(run, output[at:end], seen))
+        at = end + 1
+    return results
+
+
+@pytest.mark.parametrize("name", ["x86_64", "x86_32"])
+def test_every_copy_does_what_the_instruction_does_in_place(harness, name):
+    arch = insn.arch(name)
+    random = Random(SEED)
+    memory = random.randbytes(2 * AREA)
+    results = let_the_cpu_run(harness, arch, cases(random, arch, 2 * ROUNDS, 5), random, memory)
+    pairs = sum(result.ran for result in results)
+    wrong = [result for result in results if result.mismatches]
+    print(f"seed {SEED}: {len(results)} instructions, {pairs} pairs")
+    assert wrong == []
+    assert pairs > 20_000 * ROUNDS
+
+
+@pytest.mark.torture
+def test_a_million_pairs_of_instruction_and_state_agree(harness):
+    arch = insn.arch("x86_64")
+    random = Random(SEED + 3)
+    memory = random.randbytes(2 * AREA)
+    results = let_the_cpu_run(harness, arch, cases(random, arch, 14, 5), random, memory)
+    wrong = [result for result in results if result.mismatches]
+    print(f"seed {SEED}: {len(results)} instructions, {sum(r.ran for r in results)} pairs")
+    assert wrong == []
+    assert sum(result.ran for result in results) >= 1_000_000
+
+
+@pytest.mark.parametrize("name", ["x86_64", "x86_32"])
+def test_a_relocated_run_does_what_the_instructions_do_in_place(harness, name):
+    arch = insn.arch(name)
+    random = Random(SEED + 1)
+    memory = random.randbytes(2 * AREA)
+    results = let_the_cpu_run(harness, arch, runs(random, arch, 500 * ROUNDS, 5), random, memory)
+    wrong = [result for result in results if result.mismatches]
+    assert wrong == []
+    assert sum(result.ran for result in results) > 2_000 * ROUNDS
+
+
+class Missing(Exception):
+    """The address is not there."""
+
+
+class Memory:
+    """The memory that the harness has: code that can be read, data and stack that can be
+    written."""
+
+    def __init__(self, content, code):
+        self.areas = {DATA: bytearray(content[:AREA]), STACK: bytearray(content[AREA:])}
+        page = CODE & -AREA
+        self.code = {
+            page: b"\xcc" * (CODE - page) + code + b"\xcc" * (AREA - (CODE - page) - len(code))
+        }
+
+    def find(self, address, size, areas):
+        for start, content in areas.items():
+            if start <= address and address + size <= start + AREA:
+                return content, address - start
+        raise Missing(hex(address))
+
+    def read(self, address, size):
+        content, offset = self.find(address, size, self.areas | self.code)
+        return bytes(content[offset : offset + size])
+
+    def write(self, address, code):
+        content, offset = self.find(address, len(code), self.areas)
+        content[offset : offset + len(code)] = code
+
+    @property
+    def content(self):
+        return bytes(self.areas[DATA] + self.areas[STACK])
+
+
+@pytest.mark.parametrize("name", ["x86_64", "x86_32"])
+def test_emulation_does_what_the_cpu_does(harness, name):
+    arch = insn.arch(name)
+    random = Random(SEED + 2)
+    memory = random.randbytes(2 * AREA)
+    chosen = [
+        case
+        for case in cases(random, arch, 12 * ROUNDS, 4)
+        if insn.judge(case[0][0]).allows(Method.EMULATE) and case[0][0].name != "xbegin"
+    ]
+    results = let_the_cpu_run(harness, arch, chosen, random, memory, wants_states=True)
+    compared = 0
+    for result in results:
+        (instruction,) = result.run
+        emulate = insn.emulator(instruction)
+        for before, after, content in result.states:
+            registers = dict(zip(arch.registers, before[:16], strict=False))
+            registers[arch.program_counter] = CODE
+            registers |= {arch.flags: before[17], "fs_base": before[18], "gs_base": 0}
+            if arch.bits == 32:
+                registers["fs_base"] = 0
+            space = Memory(memory, instruction.code)
+            signal, ip = after[19], after[16]
+            try:
+                emulate(registers, space)
+            except Missing:
+                assert signal, instruction
+                assert ip == CODE, instruction
+                continue
+            except insn.NotEmulable:
+                # No program can be there: makers of CPUs differ in where they report it.
+                assert signal, instruction
+                continue
+            where = (instruction, [hex(n) for n in before], [hex(n) for n in after])
+            count = 16 if arch.bits == 64 else 8
+            names = arch.registers[:count]
+            assert {n: hex(registers[n]) for n in names} == {
+                n: hex(value) for n, value in zip(names, after[:count], strict=True)
+            }, where
+            assert registers[arch.program_counter] == ip, where
+            assert (registers[arch.flags] ^ after[17]) & ~0x10100 == 0, where
+            assert space.content == content, where
+            compared += 1
+    assert compared > 1_000 * ROUNDS
