@@ -189,11 +189,11 @@ def test_process_1(refused):
     assert refused("main", "-p", 1)["code"] == "init"
 
 
-def test_a_thread_instead_of_its_process(refused, needs):
+def test_a_thread_instead_of_its_process(refused):
     source = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True)"
     process = subprocess.Popen(
         [
-            needs("python3", package="python3"),
+            sys.executable,
             "-c",
             f"{source}.start(); print(1, flush=True); input()",
         ],

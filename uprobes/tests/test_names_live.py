@@ -107,6 +107,7 @@ def test_a_bare_name_is_sought_in_the_program_first_and_then_in_the_libraries(vi
     assert one(names, "malloc", victim.pid).object.startswith("libc.so")
 
 
+@pytest.mark.needs("strip", package="binutils")
 def test_stripped_programs_have_all_their_functions_without_names(compiled, waiting, names):
     program = compiled("names")
     stripped = program.with_name("stripped")
@@ -120,6 +121,7 @@ def test_stripped_programs_have_all_their_functions_without_names(compiled, wait
         assert one(names, location.spec, victim.pid).address == location.address
 
 
+@pytest.mark.needs("strip", package="binutils")
 def test_exported_functions_keep_their_names_when_stripped(compiled, waiting, names):
     program = compiled("names", "-rdynamic")
     stripped = program.with_name("stripped")
