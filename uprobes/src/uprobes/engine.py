@@ -24,6 +24,7 @@ from uprobes.errors import ProbeError
 from uprobes.hit import Hit
 from uprobes.holding import Holding
 from uprobes.lifetimes import Lifetimes
+from uprobes.placement import Placement
 from uprobes.probe import Probe, ProbePoint
 from uprobes.process import Process
 from uprobes.ptrace import (
@@ -33,6 +34,7 @@ from uprobes.ptrace import (
     PEEKED_CODE,
     PEEKED_STATUS,
     PEEKED_TID,
+    POLL_FLAGS,
     Event,
     Request,
     TrapCode,
@@ -73,6 +75,7 @@ class Engine:
         self.signals = Signals(self)
         self.arming = Arming(self)
         self.holding = Holding(self)
+        self.placement = Placement(self.tracees, TIMED_EVERY)
         self._obey = obey
         self._waiting = waiting
 
@@ -87,19 +90,24 @@ class Engine:
         peek, request = ptrace.peek, ptrace.request
         clock, references = time.perf_counter_ns, sys.getrefcount
         getregs, pokeuser, cont = int(Request.GETREGS), int(Request.POKEUSER), int(Request.CONT)
+        placement = self.placement
+        trap = int(signal.SIGTRAP)
         turn = 0
         while not self.finished:
             if waiting:
                 self._obey()
                 continue
-            if peek(P_ALL, 0, stop, PEEK_FLAGS):
+            polls = placement.polls
+            while polls and (peek(P_ALL, 0, stop, POLL_FLAGS) or not stop[PEEKED_TID]):
+                polls -= 1
+            if not polls and peek(P_ALL, 0, stop, PEEK_FLAGS):
                 if not tracees:
                     break
                 continue
             tid = stop[PEEKED_TID]
             tracee = tracees.get(tid)
             if (
-                stop[PEEKED_STATUS] != signal.SIGTRAP
+                stop[PEEKED_STATUS] != trap
                 or stop[PEEKED_CODE] != CLD_TRAPPED
                 or tracee is None
                 or tracee.step is not None
@@ -143,6 +151,8 @@ class Engine:
                     if references(hit) > 3:
                         hit.keep()
                         tracee.spare = None
+            # From here on it may run: `quiesce` must not take it for stopped.
+            self.current = None
             if (
                 (onward := point.onward) is None
                 or tracee.registers.changed
@@ -155,6 +165,7 @@ class Engine:
             if begun:
                 point.time_ns += clock() - begun
                 point.timed += 1
+                placement.review(begun)
 
     # -- stops ----------------------------------------------------------------------------------
 
