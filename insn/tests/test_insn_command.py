@@ -1,23 +1,44 @@
 """The command `insn`: what it prints, and how it leaves."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from typing import NamedTuple
+from unittest import mock
 
 import pytest
 from elf_files import OBJECT, Elf, Symbol
 
 from insn import Method
+from insn.command import main
 
 PROBED = bytes.fromhex("55 48 89 e5 5d c3").ljust(
     16, b"\x90"
 )  # push rbp; mov rbp, rsp; pop rbp; ret
 
 
-def insn(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from insn.command import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+class Done(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def insn(*arguments: str) -> Done:
+    """Run the command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["insn", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as left,
+    ):
+        main()
+    return Done(left.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture
@@ -179,6 +200,12 @@ def test_every_function_of_python_has_an_answer():
     assert len(found) > 5000
     assert len({row["address"] for row in found}) == len(found)
     assert all(row["instruction"] for row in found)
+
+
+def test_the_command_is_installed_and_leaves_with_its_code():
+    command = [sys.executable, "-c", "from insn.command import main; main()", "decode"]
+    assert subprocess.run([*command, "c3"], capture_output=True, check=False).returncode == 0
+    assert subprocess.run([*command, "06"], capture_output=True, check=False).returncode == 2
 
 
 def test_a_reader_that_goes_away_is_no_error():
