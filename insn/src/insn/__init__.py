@@ -17,6 +17,7 @@ from insn.errors import (
     UnknownArchitecture,
 )
 from insn.judge import judge
+from insn.liveness import Dead, dead_before
 from insn.model import (
     Fixups,
     Flow,
@@ -66,6 +67,7 @@ __all__ = [
     "X86_64",
     "Arch",
     "Boundary",
+    "Dead",
     "DecodersDisagree",
     "Fixups",
     "Flow",
@@ -89,6 +91,7 @@ __all__ = [
     "Verdict",
     "arch",
     "boundaries",
+    "dead_before",
     "decode",
     "emulate",
     "emulator",
