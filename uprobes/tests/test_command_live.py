@@ -50,11 +50,11 @@ def on_victim(victim):
         process.communicate()
 
 
-def text_of(pid):
-    """Read the first code mapping of the program."""
+def text_of(pid, path=""):
+    """Read the first code mapping of a process, or of the object whose path contains this."""
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
         for line in maps:
-            if " r-xp " in line:
+            if " r-xp " in line and path in line:
                 start, end = (int(number, 16) for number in line.split()[0].split("-"))
                 memory.seek(start)
                 return memory.read(end - start)
@@ -139,6 +139,25 @@ def test_the_time_that_was_given_ends_the_run(victim, uprobes_command):
     assert done.returncode == 0
     assert "0 hits, 0 misses, 0 lost, 0 refused" in done.stdout
     assert victim.finish() == 7
+
+
+def test_an_object_is_waited_for_and_its_first_call_is_counted(compiled, waiting):
+    library = compiled("late", "-shared", "-fPIC")
+    victim = waiting(compiled("opener"), library)
+    before = text_of(victim.pid, "/ld-")
+    arguments = ["count", "late:late", "-w", "--json", "-p", str(victim.pid)]
+    count = subprocess.Popen(
+        [sys.executable, "-m", "uprobes", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    while text_of(victim.pid, "/ld-") == before and count.poll() is None:
+        time.sleep(0.01)
+    victim.go()
+    assert victim.finish() == 7
+    out, _ = count.communicate(timeout=60)
+    document = json.loads(out)
+    assert count.returncode == 0
+    assert document["refused"] == []
+    assert [probe["hits"] for probe in document["probes"]] == [CALLS + 1]
 
 
 def test_something_refused_is_told_and_exit_code_1(victim, uprobes_command):

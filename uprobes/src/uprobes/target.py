@@ -114,6 +114,7 @@ class Target(Session):
 
         def put(handler: Handler) -> Registration:
             made = self._registrations.register(text, replace(options, handler=handler))
+            self._await(made)
             if made.refused and not made.probes and not made.pending:
                 raise made.refused[0]
             return made
@@ -138,14 +139,25 @@ class Target(Session):
         whose object is not mapped yet is pending and armed when it is.
         """
         made = replace(self._options(returns=returns, **options), handler=handler)
-        return self._registrations.register(specs, made)
+        return self._await(self._registrations.register(specs, made))
 
     def register_probes(self, probes: Iterable[Probe]) -> Registration:
         """Register probe objects; each may have been registered before, none may be now.
 
         Raises AlreadyRegistered; an object whose place can't be probed is refused in the result.
         """
-        return self._registrations.register_probes(probes)
+        return self._await(self._registrations.register_probes(probes))
+
+    def _await(self, made: Registration) -> Registration:
+        """Watch the dynamic linker as soon as something waits for an object to be mapped."""
+        if made.pending and self._linker is None and not self.detached:
+
+            def watch() -> None:
+                self._watch_linker()
+                self._registrations.arm_pending()  # it may have been mapped meanwhile
+
+            self._quietly(watch)
+        return made
 
     def unregister(self, probes: Iterable[Probe]) -> None:
         """Take probes out, in one go; those that are not in are left alone. Their counts stay."""

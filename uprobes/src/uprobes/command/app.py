@@ -43,6 +43,9 @@ Where = Annotated[
     typer.Option("--where", metavar="EXPR", help="only hits for which this holds: 'arg0 > 4096'"),
 ]
 Top = Annotated[int, typer.Option("--top", metavar="N", help="lines of the table, 0 for all")]
+Wait = Annotated[
+    bool, typer.Option("-w", "--wait", help="with -p: wait for objects that are not mapped yet")
+]
 
 
 def _examples(*lines: str) -> str:
@@ -68,6 +71,7 @@ def count(
     hits: Hits = None,
     where: Where = None,
     top: Top = DEFAULT_TOP,
+    wait: Wait = False,
 ) -> int:
     """Count the hits of each probe."""
     from uprobes.command.count import count as run
@@ -85,6 +89,7 @@ def count(
             hits,
             where,
             top,
+            wait,
         )
     )
 
@@ -114,13 +119,14 @@ def trace(
     hits: Hits = None,
     where: Where = None,
     top: Top = DEFAULT_TOP,
+    wait: Wait = False,
 ) -> int:
     """Print a line for each hit."""
     from uprobes.command.trace import trace as run
 
     options = Options(
         specs or [], pid, context.obj, as_json, duration, output, follow_forks, method, hits,
-        where, top,
+        where, top, wait,
     )  # fmt: skip
     return run(options, show, returns=returns)
 
@@ -143,6 +149,7 @@ def latency(
     hits: Hits = None,
     where: Where = None,
     top: Top = DEFAULT_TOP,
+    wait: Wait = False,
 ) -> int:
     """Time each function from entry to return, as a histogram."""
     from uprobes.command.latency import latency as run
@@ -160,6 +167,7 @@ def latency(
             hits,
             where,
             top,
+            wait,
         )
     )
 

@@ -31,6 +31,7 @@ class Options:
     most_hits: int | None = None
     where: str | None = None
     top: int = DEFAULT_TOP
+    wait: bool = False
 
     def check(self) -> None:
         """Refuse combinations that mean nothing; raises ProbeError with the code `usage`."""

@@ -159,7 +159,7 @@ def _refuse_nothing(result: Run) -> None:
         return
     refused = [error for r in registrations for error in r.refused]
     pending = [spec for r in registrations for spec in r.pending]
-    if pending and options.command is not None:
+    if pending and (options.command is not None or options.wait):
         return
     if refused:
         raise refused[0]
