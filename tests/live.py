@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 VICTIMS = HERE / "victims"
-PATIENCE = 60.0
+PATIENCE = 20.0
 """Seconds after which a victim is taken to hang. Never a figure that a test asserts."""
 
 METHODS = ("inline", "step", "boost", "emulate")
@@ -83,10 +83,11 @@ class Victim:
         """Say what each thread does, for the message of a failed test."""
         lines = []
         for task in sorted(Path(f"/proc/{self.pid}/task").glob("*")):
+            lines.append(f"{task.name}:")
             with contextlib.suppress(OSError):
-                status = (task / "status").read_text()
-                wanted = re.findall(r"^(?:State|TracerPid|Sig\w+):.*$", status, re.MULTILINE)
-                lines.append(f"{task.name}: {' '.join(wanted)} {(task / 'syscall').read_text().strip()}")
+                wanted = r"^(?:State|TracerPid|Sig\w+):.*$"
+                lines += re.findall(wanted, (task / "status").read_text(), re.MULTILINE)
+                lines.append((task / "syscall").read_text().strip())
         return "; ".join(lines).replace("\t", " ") or "gone"
 
     def spec(self, name, offset=0):

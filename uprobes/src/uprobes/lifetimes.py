@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from uprobes import ptrace
@@ -35,6 +36,8 @@ class Lifetimes:
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
         self.followed: set[int] = set()
+        self._left: dict[int, int] = {}
+        """Wait statuses, as known so far, of processes whose leader is left to its parent."""
 
     # -- births ------------------------------------------------------------------------------------
     # -------------
@@ -124,8 +127,8 @@ class Lifetimes:
         """Take an event stop; the thread goes on afterwards."""
         if event is Event.EXEC:
             self._on_exec(tracee)
-        elif event is Event.EXIT and tracee.process.returns is not None:
-            tracee.process.returns.thread_gone(tracee)
+        elif event is Event.EXIT:
+            self._on_exit(tracee)
         if tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
             self.engine.go_on(tracee)
 
@@ -177,6 +180,31 @@ class Lifetimes:
             self._drop(tracee)
         if tracee is None or tracee.pid == tid:
             self.engine.on_exit(tid, status)
+        else:
+            self._left_by(tracee)
+
+    def _on_exit(self, tracee: Tracee) -> None:
+        """Take the last stop of a thread that is ending.
+
+        A process that another thread of our own program started is left to that thread, which could
+        not wait for it any more if we did: the kernel lets a program reap a child only once.
+        """
+        if tracee.process.returns is not None:
+            tracee.process.returns.thread_gone(tracee)
+        pid, status = tracee.pid, ptrace.event_message(tracee.tid)
+        if pid in self._left:
+            self._left[pid] = status
+        elif pid == tracee.tid and child_of_another_thread(pid):
+            self._left[pid] = status
+            tracee.detach()
+            self._drop(tracee)
+            self._left_by(tracee)
+
+    def _left_by(self, tracee: Tracee) -> None:
+        """Report the end of a process left to another thread, when its last thread has ended."""
+        pid = tracee.pid
+        if pid in self._left and not any(t.pid == pid for t in tracee.process.tracees.values()):
+            self.engine.on_exit(pid, self._left.pop(pid))
 
     def _drop(self, tracee: Tracee) -> None:
         engine, process = self.engine, tracee.process
@@ -196,6 +224,17 @@ def thread_group(tid: int) -> int | None:
 def parent_number(pid: int) -> int | None:
     """Return the number of a process's parent, None when it is gone."""
     return status_number(pid, "PPid")
+
+
+def child_of_another_thread(pid: int) -> bool:
+    """Tell whether a thread of our own program, but not this one, started a process."""
+    if parent_number(pid) != os.getpid():
+        return False
+    try:
+        with open(f"/proc/self/task/{threading.get_native_id()}/children") as file:
+            return str(pid) not in file.read().split()
+    except OSError:
+        return False  # a kernel built without PROC_CHILDREN
 
 
 def status_number(pid: int, key: str) -> int | None:

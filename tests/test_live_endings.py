@@ -1,0 +1,78 @@
+"""How programs end under probes, and who gets to know."""
+
+import signal
+import subprocess
+import sys
+
+import live
+import pytest
+
+import uprobes
+
+pytestmark = pytest.mark.live
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("raise SystemExit(7)", 7),
+        ("import os; os._exit(8)", 8),
+        ("import os; os.kill(os.getpid(), 15)", -15),
+        ("import os; os.kill(os.getpid(), 9)", -9),
+        ("import threading, os; threading.Thread(target=lambda: os._exit(9)).start()", 9),
+    ],
+)
+def test_a_parent_in_our_own_program_gets_the_exit_status_of_its_child(program, code):
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"input(); {program}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with uprobes.attach(child.pid) as target:
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        status = target.run(live.PATIENCE)
+    assert child.wait(live.PATIENCE) == code
+    child.stdin.close()
+    child.stdout.close()
+    assert status is not None
+    expected = uprobes.ExitStatus(None, -code) if code < 0 else uprobes.ExitStatus(code, None)
+    assert status == expected
+
+
+def test_a_main_thread_that_ends_first_ends_nothing(victim):
+    ends = victim("ends", "leader")
+    with uprobes.attach(ends.pid) as target:
+        probe = target.uprobe(ends.spec("probed"), lambda hit: None).probes[0]
+        status = live.run_to_the_end(target, ends)
+    said, code = ends.finish()
+    assert said == ["threads 4", "calls 400"]
+    assert probe.hits == 400
+    assert (status.code, code) == (21, 21)
+
+
+def test_threads_that_come_and_go_are_all_seen(victim):
+    ends = victim("ends", "threads")
+    seen = set()
+    with uprobes.attach(ends.pid) as target:
+        probe = target.uprobe(ends.spec("probed"), lambda hit: seen.add(hit.tid)).probes[0]
+        status = live.run_to_the_end(target, ends)
+    assert ends.finish() == (["calls 3000"], 0)
+    assert status.code == 0
+    assert probe.hits == 3000
+    assert len(seen) > 100
+
+
+def test_a_program_killed_while_handlers_run_ends_the_run(victim):
+    ticks = victim("ticks", 4)
+    with uprobes.attach(ticks.pid) as target:
+
+        def kill_at_fifth(hit):
+            if probe.hits == 5:
+                target.kill(signal.SIGKILL)
+
+        probe = uprobes.Uprobe(ticks.pid, ticks.points["tick"], kill_at_fifth)
+        target.register_probes([probe])
+        ticks.go()
+        status = target.run(live.PATIENCE)
+    assert status == uprobes.ExitStatus(None, signal.SIGKILL)
+    assert ticks.process.wait(live.PATIENCE) == -signal.SIGKILL
+    assert not target.failures

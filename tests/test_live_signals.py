@@ -1,0 +1,164 @@
+"""Signals that meet a thread under a probe: none is lost, and none shows a slot."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import live
+import pytest
+
+import uprobes
+
+pytestmark = pytest.mark.live
+
+
+def storm_under_probes(victim, method, threads, count, signals):
+    """Probe every kind, let the storm blow; return what the victim said, its end and the probes."""
+    storm = victim("storm", threads, count, signals)
+    with uprobes.attach(storm.pid) as target:
+        specs = {storm.spec(name): name for name in storm.points}
+        registration = target.register(specs, lambda hit: None, method=method)
+        status = live.run_to_the_end(target, storm)
+        wrong = {
+            specs[probe.spec]: (probe.hits, storm.hits[specs[probe.spec]] * threads * count)
+            for probe in registration.probes
+            if probe.hits != storm.hits[specs[probe.spec]] * threads * count
+        }
+    return storm.finish()[0], status, wrong
+
+
+@pytest.mark.parametrize("method", [None, *live.METHODS])
+def test_a_storm_of_signals_never_sees_a_slot(victim, method):
+    """Cases U11 and U12; X27 (rep counted once): the counts are exact although steps are undone."""
+    said, status, wrong = storm_under_probes(victim, method, 2, 25, 150)
+    assert said[1:] == ["outside 0", "flagged 0", "wrong 0"]
+    assert int(said[0].split()[1]) > 10
+    assert status == uprobes.ExitStatus(0, None)
+    assert wrong == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [None, *live.METHODS])
+def test_a_long_storm_of_signals_never_sees_a_slot(victim, method):
+    said, status, wrong = storm_under_probes(victim, method, 4, 250, 3000)
+    assert said[1:] == ["outside 0", "flagged 0", "wrong 0"]
+    assert status == uprobes.ExitStatus(0, None)
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("method", [None, *live.METHODS])
+def test_queued_signals_keep_their_values_and_order(victim, method):
+    queue = victim("queue", 300)
+    with uprobes.attach(queue.pid) as target:
+        registration = target.register(
+            [queue.spec("work"), queue.spec("work_inside")], lambda hit: None, method=method
+        )
+        status = live.run_to_the_end(target, queue)
+    assert queue.finish()[0] == ["received 300", "disordered 0", "code -1"]
+    assert status.code == 0
+    assert len(registration.probes) == (1 if method == "emulate" else 2)
+    assert all(probe.hits > 10 for probe in registration.probes)
+
+
+@pytest.mark.parametrize("method", [None, *live.METHODS])
+def test_sigtrap_of_the_program_itself_reaches_its_handler(victim, build, method):
+    expected, _ = live.unprobed(build("traps"), 1)
+    traps = victim("traps", 1)
+    with uprobes.attach(traps.pid) as target:
+        probe = target.uprobe(traps.spec("probed"), lambda hit: None, method=method).probes[0]
+        status = live.run_to_the_end(target, traps)
+    assert traps.finish()[0] == expected
+    assert status.code == 0
+    assert probe.hits == 25
+
+
+def test_sigtrap_without_a_handler_ends_the_program(victim):
+    traps = victim("traps", 0)
+    with uprobes.attach(traps.pid) as target:
+        probe = target.uprobe(traps.spec("probed"), lambda hit: None).probes[0]
+        status = live.run_to_the_end(target, traps)
+    assert status == uprobes.ExitStatus(None, signal.SIGTRAP)
+    assert probe.hits == 1
+
+
+def stopped(pid):
+    """Tell whether every thread is stopped by a signal (or held by a tracer, which looks alike)."""
+    states = [
+        (task / "stat").read_text().rsplit(") ", 1)[1][0]
+        for task in Path(f"/proc/{pid}/task").glob("*")
+    ]
+    return set(states) <= {"t", "T"}
+
+
+def test_stop_and_continue_work_under_probes(victim):
+    ticks = victim("ticks", 4)
+    with uprobes.attach(ticks.pid) as target:
+        probe = target.uprobe(ticks.spec("tick"), lambda hit: None).probes[0]
+        ticks.go()
+        for _ in range(5):
+            before = probe.hits
+            live.until(lambda before=before: probe.hits > before + 20, "the threads run")
+            os.kill(ticks.pid, signal.SIGSTOP)
+            live.until(lambda: stopped(ticks.pid), "all threads stop")
+            time.sleep(0.02)
+            before = probe.hits
+            time.sleep(0.05)
+            assert probe.hits == before, "a stopped program goes on"
+            os.kill(ticks.pid, signal.SIGCONT)
+        before = probe.hits
+        live.until(lambda: probe.hits > before + 20, "the threads run")
+        status = live.run_to_the_end(target, ticks)
+    said, _ = ticks.finish()
+    assert said == ["running", f"calls {probe.hits}", "conts 5"]
+    assert status.code == 0
+
+
+def test_detaching_a_stopped_program_leaves_it_stopped(victim):
+    ticks = victim("ticks", 3)
+    with uprobes.attach(ticks.pid) as target:
+        probe = target.uprobe(ticks.spec("tick"), lambda hit: None).probes[0]
+        ticks.go()
+        live.until(lambda: probe.hits > 20, "the threads run")
+        os.kill(ticks.pid, signal.SIGSTOP)
+        live.until(lambda: stopped(ticks.pid), "all threads stop")
+        time.sleep(0.02)
+    time.sleep(0.02)
+    assert stopped(ticks.pid)
+    os.kill(ticks.pid, signal.SIGCONT)
+    ticks.wait_for("running")
+    ticks.check_untouched()
+    ticks.go()
+    said, code = ticks.finish()
+    assert code == 0
+    assert int(said[1].split()[1]) >= probe.hits
+
+
+def test_attaching_to_a_stopped_program_waits_until_it_is_continued(victim):
+    ticks = victim("ticks", 2)
+    ticks.go()
+    ticks.wait_for("running")
+    os.kill(ticks.pid, signal.SIGSTOP)
+    live.until(lambda: stopped(ticks.pid), "all threads stop")
+    with uprobes.attach(ticks.pid) as target:
+        probe = target.uprobe(ticks.spec("tick"), lambda hit: None).probes[0]
+        time.sleep(0.03)
+        assert probe.hits == 0
+        assert stopped(ticks.pid)
+        os.kill(ticks.pid, signal.SIGCONT)
+        live.until(lambda: probe.hits > 20, "the threads run")
+        status = live.run_to_the_end(target, ticks)
+    assert status.code == 0
+
+
+def test_a_program_killed_under_probes_ends_as_killed(victim):
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV):
+        ticks = victim("ticks", 8)
+        with uprobes.attach(ticks.pid) as target:
+            probe = target.uprobe(ticks.spec("tick"), lambda hit: None, method="step").probes[0]
+            ticks.go()
+            live.until(lambda probe=probe: probe.hits > 20, "the threads run")
+            os.kill(ticks.pid, number)
+            status = target.run(live.PATIENCE)
+        assert status == uprobes.ExitStatus(None, number)
+        assert ticks.process.wait(live.PATIENCE) == -number
