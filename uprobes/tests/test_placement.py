@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+
 from uprobes import placement
 from uprobes.placement import POLLS, Placement, affinity
 

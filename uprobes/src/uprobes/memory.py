@@ -5,6 +5,7 @@ may not write, and the way the process itself may use it.
 import contextlib
 import ctypes
 import os
+from collections.abc import Callable
 
 from uprobes.errors import NotMapped, TargetGone
 
@@ -146,7 +147,7 @@ class OperandMemory:
             self.write(address + near, before)
             raise
 
-    def _transfer(self, transfer: "ctypes._CFunctionType", address: int, size: int) -> None:
+    def _transfer(self, transfer: Callable[..., int], address: int, size: int) -> None:
         ours, theirs = self._ours, self._theirs
         ours[1] = theirs[1] = size
         theirs[0] = address

@@ -21,6 +21,7 @@ its own.
 WAIT_FLAGS = WALL | WNOTHREAD
 PEEK_FLAGS = WAIT_FLAGS | 0x0100_0000 | os.WEXITED | os.WSTOPPED
 """Wait for ends and stops, and leave them as they are (WNOWAIT)."""
+POLL_FLAGS = PEEK_FLAGS | os.WNOHANG
 
 
 class Request(enum.IntEnum):

@@ -122,6 +122,7 @@ class Session:
             if not self._engine.finished:
                 self._engine.run()
         finally:
+            self._engine.placement.close()
             self._wake.set()
 
     def _take_in(self, tids: list[int]) -> None:
