@@ -10,6 +10,7 @@ import os
 import struct
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from random import Random
 
@@ -242,6 +243,62 @@ def test_every_copy_does_what_the_instruction_does_in_place(harness, name):
     print(f"seed {SEED}: {len(results)} instructions, {pairs} pairs")
     assert wrong == []
     assert pairs > 20_000 * ROUNDS
+
+
+def forms_of(path, arch, random, limit):
+    """Yield every form of instruction in a program's text, made to address memory that is there."""
+    seen = set()
+    for stretch in insn.open_image(path).text:
+        code, offset = stretch.code, 0
+        while offset < min(len(code), limit):
+            try:
+                instruction = arch.decode(code[offset : offset + 15], CODE)
+            except insn.InsnError:
+                offset += 1
+                continue
+            offset += instruction.length
+            detail = instruction.detail
+            form = (
+                detail.row.number, detail.encoding, detail.extension, detail.operand_size,
+                detail.address_size, detail.segment, detail.lock, detail.repeat, detail.modrm >> 6,
+                detail.base >= 0, detail.index >= 0, detail.pc_relative, detail.mask > 0,
+                detail.zeroing,
+            )  # fmt: skip
+            if form in seen:
+                continue
+            seen.add(form)
+            instruction, fixed = aimed(instruction.code, arch, random)
+            if usable(instruction):
+                yield [instruction], fixed, 5
+
+
+PROGRAMS = [
+    pytest.param("libc.so.6", 1 << 19, id="libc"),
+    pytest.param("libcrypto.so.*", 1 << 30, id="libcrypto", marks=pytest.mark.torture),
+    pytest.param("libpython3.*.so.*", 1 << 30, id="libpython", marks=pytest.mark.torture),
+]
+
+
+def library(pattern):
+    """Find a shared library of this machine by its file name."""
+    places = [Path("/lib/x86_64-linux-gnu"), Path("/usr/lib/x86_64-linux-gnu")]
+    places.append(Path(sysconfig.get_config_var("LIBDIR")))
+    found = [path for place in places for path in sorted(place.glob(pattern))]
+    assert found, f"{pattern} is not on this machine: install it"
+    return found[0]
+
+
+@pytest.mark.parametrize(("name", "limit"), PROGRAMS)
+def test_every_form_of_instruction_in_a_library_is_copied_right(harness, name, limit):
+    arch = insn.arch("x86_64")
+    random = Random(SEED + 4)
+    memory = random.randbytes(2 * AREA)
+    chosen = forms_of(library(name), arch, random, limit)
+    results = let_the_cpu_run(harness, arch, chosen, random, memory)
+    wrong = [result for result in results if result.mismatches]
+    print(f"{name}: {len(results)} forms, {sum(r.ran for r in results)} pairs")
+    assert wrong == []
+    assert len(results) > 500
 
 
 @pytest.mark.torture

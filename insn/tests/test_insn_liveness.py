@@ -1,5 +1,7 @@
 """What is dead before an instruction, on small pieces of x86-64 code."""
 
+from itertools import pairwise
+
 import pytest
 
 import insn
@@ -74,6 +76,6 @@ def test_beyond_the_limit_everything_counts_as_read():
 def test_liveness_never_claims_more_for_a_shorter_look():
     code = "90 ffc0 7302 31c0 4889c8 29c8 7400 d3e0 85c0 c3"
     looks = [dead(code, limit=limit) for limit in range(1, 14)]
-    for shorter, longer in zip(looks, looks[1:], strict=False):
+    for shorter, longer in pairwise(looks):
         assert shorter.flags <= longer.flags
         assert shorter.registers <= longer.registers
