@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,6 +159,27 @@ def test_an_object_is_waited_for_and_its_first_call_is_counted(compiled, waiting
     assert count.returncode == 0
     assert document["refused"] == []
     assert [probe["hits"] for probe in document["probes"]] == [CALLS + 1]
+
+
+def test_probes_over_the_budget_are_taken_out_and_told(uprobes_command):
+    script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exit 3"
+    done = uprobes_command(
+        "count",
+        "*",
+        "--max-overhead",
+        "1",
+        "--json",
+        "--",
+        shutil.which("dash") or "sh",
+        "-c",
+        script,
+    )
+    assert done.returncode == 3
+    document = json.loads(done.stderr)
+    over = {error["spec"] for error in document["refused"] if error["code"] == "over-budget"}
+    assert over
+    assert over <= {probe["spec"] for probe in document["probes"]}
+    assert all(error["hint"] for error in document["refused"])
 
 
 def test_something_refused_is_told_and_exit_code_1(victim, uprobes_command):

@@ -46,6 +46,10 @@ Top = Annotated[int, typer.Option("--top", metavar="N", help="lines of the table
 Wait = Annotated[
     bool, typer.Option("-w", "--wait", help="with -p: wait for objects that are not mapped yet")
 ]
+Overhead = Annotated[
+    float | None,
+    typer.Option("--max-overhead", metavar="PERCENT", help="take out probes that cost more time"),
+]
 
 
 def _examples(*lines: str) -> str:
@@ -72,6 +76,7 @@ def count(
     where: Where = None,
     top: Top = DEFAULT_TOP,
     wait: Wait = False,
+    max_overhead: Overhead = None,
 ) -> int:
     """Count the hits of each probe."""
     from uprobes.command.count import count as run
@@ -90,6 +95,7 @@ def count(
             where,
             top,
             wait,
+            max_overhead,
         )
     )
 
@@ -120,13 +126,14 @@ def trace(
     where: Where = None,
     top: Top = DEFAULT_TOP,
     wait: Wait = False,
+    max_overhead: Overhead = None,
 ) -> int:
     """Print a line for each hit."""
     from uprobes.command.trace import trace as run
 
     options = Options(
         specs or [], pid, context.obj, as_json, duration, output, follow_forks, method, hits,
-        where, top, wait,
+        where, top, wait, max_overhead,
     )  # fmt: skip
     return run(options, show, returns=returns)
 
@@ -150,6 +157,7 @@ def latency(
     where: Where = None,
     top: Top = DEFAULT_TOP,
     wait: Wait = False,
+    max_overhead: Overhead = None,
 ) -> int:
     """Time each function from entry to return, as a histogram."""
     from uprobes.command.latency import latency as run
@@ -168,6 +176,7 @@ def latency(
             where,
             top,
             wait,
+            max_overhead,
         )
     )
 

@@ -32,6 +32,7 @@ class Options:
     where: str | None = None
     top: int = DEFAULT_TOP
     wait: bool = False
+    max_overhead: float | None = None
 
     def check(self) -> None:
         """Refuse combinations that mean nothing; raises ProbeError with the code `usage`."""
@@ -58,6 +59,11 @@ class Options:
             raise usage(
                 f"--method {self.method} runs no handler, and this command needs one at each hit",
                 f"use one of {', '.join(HANDLER_METHODS)}",
+            )
+        if self.max_overhead is not None and not 0 < self.max_overhead <= 100:
+            raise usage(
+                f"--max-overhead {self.max_overhead:g} is no share of the target's time",
+                "give a percentage above 0, up to 100",
             )
         if self.most_hits is not None and self.most_hits < 1:
             raise usage(f"-n {self.most_hits} is no number of hits", "give a number above 0")

@@ -20,6 +20,7 @@ from uprobes import (
     attach,
     spawn,
 )
+from uprobes.command.budget import Budget
 from uprobes.command.options import Options, command_of
 from uprobes.command.progress import working
 from uprobes.names import Resolver
@@ -42,6 +43,7 @@ class Run:
     exit_status: ExitStatus | None = None
     elapsed_s: float = 0.0
     failures: list[tuple[Probe, Exception]] = field(default_factory=list)
+    over_budget: list[ProbeError] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
     signal: int = 0
     """The signal that ended the run, 0 if none did."""
@@ -54,7 +56,7 @@ class Run:
     @property
     def refused(self) -> list[ProbeError]:
         """All refusals, those of specs whose object never came included."""
-        refused = [error for r in self.registrations for error in r.refused]
+        refused = [error for r in self.registrations for error in r.refused] + self.over_budget
         told = {error.spec for error in refused}
         never = [spec for r in self.registrations for spec in r.pending if spec not in told]
         why = "no object of that name was mapped before the end"
@@ -123,7 +125,15 @@ def run(
                 target.kill()  # it has not begun: nothing of it must be left behind
             raise
         start = time.monotonic()
-        _wait(result, target, start, tick)
+        budget = Budget(options.max_overhead, target) if options.max_overhead else None
+
+        def every_tick() -> None:
+            tick()
+            if budget is not None:
+                budget.look(result.probes)
+                result.over_budget = budget.taken_out
+
+        _wait(result, target, start, every_tick)
         result.elapsed_s = time.monotonic() - start
         with working("taking probes out"):
             target.detach()
