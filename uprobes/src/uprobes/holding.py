@@ -41,8 +41,7 @@ class Holding:
         process, step = tracee.process, tracee.step
         assert step is not None
         is_call = step.plan.instruction.flow is Flow.SYSTEM_CALL
-        others = [t for t in process.tracees.values() if t is not tracee]
-        self.quiesce(others)
+        others = self.quiesce([t for t in process.tracees.values() if t is not tracee])
         lifted = process.breakpoints.at(address) is not None
         onward: int | None = AGAIN
         status = 0
@@ -71,10 +70,13 @@ class Holding:
             tracee.resume(onward)
         self.release(others)
 
-    def quiesce(self, tracees: Iterable[Tracee]) -> None:
-        """Stop all of these threads; what they report instead of stopping for us is kept for
-        `release`.
+    def quiesce(self, tracees: Iterable[Tracee]) -> list[Tracee]:
+        """Stop all of these threads, and those that they give birth to meanwhile; return all.
+
+        What they report instead of stopping for us is kept for `release`.
         """
+        held = list(tracees)
+        tracees = tuple(held)
         waiting = set()
         for tracee in tracees:
             if tracee is self.engine.current:
@@ -86,14 +88,16 @@ class Holding:
         while waiting:
             tid = waiting.pop()
             try:
-                status = ptrace.peek_one(tid)
+                status = ptrace.peek_one(tid, self.engine.kept)
             except OSError:
                 continue  # it ended, and that was seen already
             if not os.WIFSTOPPED(status):
                 self.engine.on_stop(tid, status)
                 waiting &= self.engine.tracees.keys()
                 continue
-            stopped = self.engine.tracees.get(tid) or self.engine.lifetimes.adopt(tid)
+            stopped = self.engine.tracees.get(tid)
+            if stopped is None and (stopped := self.engine.lifetimes.adopt(tid)) is not None:
+                held.append(stopped)
             if stopped is not None:
                 stopped.state = State.STOPPED
                 stopped.pending = status
@@ -104,6 +108,7 @@ class Holding:
                         and lifetimes.thread_group(child) is not None
                     ):
                         waiting.add(child)
+        return held
 
     def with_one(self, process: "Process", work: Callable[[Tracee], object]) -> None:
         """Do something with one stopped thread of a process; it goes on afterwards if it was
@@ -118,14 +123,14 @@ class Holding:
             work(stopped)
             return
         for tracee in list(process.tracees.values()):
-            self.quiesce([tracee])
-            if tracee.state is State.STOPPED:
-                status = tracee.pending
-                if status is not None and status >> 16 != Event.EXIT:
-                    work(tracee)
-                    self.release([tracee])
-                    return
-                self.release([tracee])
+            held = self.quiesce([tracee])
+            status = tracee.pending
+            fit = tracee.state is State.STOPPED and status is not None and status >> 16 != Event.EXIT
+            if fit:
+                work(tracee)
+            self.release(held)
+            if fit:
+                return
 
     def release(self, tracees: Iterable[Tracee]) -> None:
         """Let threads that were held go on, each with what it had reported."""

@@ -119,6 +119,7 @@ class Lifetimes:
         plan = home.plan_at(registers[home.machine.ip])
         if plan is not None:
             home.stepper.repair_newborn(plan, registers, tracee.process.memory)
+            tracee.flush()
 
     # -- events ------------------------------------------------------------------------------------
     # -------------

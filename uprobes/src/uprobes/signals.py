@@ -39,6 +39,7 @@ class Signals:
     def on_signal(self, tracee: Tracee, number: int) -> None:
         """Take a signal that a running thread is about to get, and let it have it."""
         tracee.load()
+        self.note_restart(tracee)
         process = tracee.process
         ip = tracee.registers[process.machine.ip]
         if process.pool.holds(ip):
@@ -162,8 +163,15 @@ class Signals:
             return
         process.stepper.after_step(step, registers, process.memory)
         tracee.step = None
-        if WORD - registers[process.machine.result] in RESTART_CODES:
-            tracee.restart(of_call=True)
+        self.note_restart(tracee)
+
+    def note_restart(self, tracee: Tracee) -> None:
+        """Note that the kernel is about to repeat a probed system call that a stop interrupted."""
+        registers, machine = tracee.registers, tracee.machine
+        if WORD - registers[machine.result] in RESTART_CODES:
+            address = registers[machine.ip] - len(machine.call_instruction)
+            if address in tracee.process.points:
+                tracee.restart_call(address)
 
     def restart_call(self, tracee: Tracee) -> None:
         """Undo what our own stop did to a system call that can't be restarted by the kernel.
@@ -173,6 +181,7 @@ class Signals:
         gone on waiting.
         """
         registers, machine = tracee.load(), tracee.machine
+        self.note_restart(tracee)
         number = registers[machine.system_call]
         if number not in machine.interrupted or WORD - registers[machine.result] != errno.EINTR:
             return

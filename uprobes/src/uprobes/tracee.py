@@ -235,13 +235,18 @@ class Tracee:
             else:
                 ptrace.send_again(self.pid, self.tid, held.info)
 
-    def restart(self, *, of_call: bool = False) -> None:
+    def restart(self) -> None:
         """Note that the thread will come to its program counter again with the same registers, for
         a hit that was counted.
-
-        When it is the kernel that repeats a system call, only the stack tells: it uses registers.
         """
-        self.restarting = (of_call, self._state(of_call))
+        self.restarting = (False, self._state(False))
+
+    def restart_call(self, address: int) -> None:
+        """Note that the kernel will repeat the system call at an address, whose hit was counted.
+
+        Only the stack tells that one: the kernel uses registers for it.
+        """
+        self.restarting = (True, (address, self.registers[self.machine.sp]))
 
     def restarts(self) -> bool:
         """Tell whether this is the hit that was counted before; forget that one."""

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PATIENCE = 1.0
@@ -26,3 +26,15 @@ def working(what: str) -> Iterator[None]:
         timer.cancel()
         timer.join()
         status.stop()
+
+
+@contextmanager
+def counting(*, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Give a function that shows a line on stderr, if that is a terminal, until the body ends."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda _text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("probing") as status:
+        yield status.update

@@ -22,7 +22,7 @@ from uprobes import (
 )
 from uprobes.command.budget import Budget
 from uprobes.command.options import Options, command_of
-from uprobes.command.progress import working
+from uprobes.command.progress import counting, working
 from uprobes.names import Resolver
 
 TICK = 0.25
@@ -99,11 +99,12 @@ def run(
     *,
     tick: Callable[[], object] = lambda: None,
     report: Callable[[Run], object] = lambda _run: None,
+    live: bool = True,
 ) -> Run:
     """Probe a target until it ends, the time or the hits are over, or a signal asks us to stop.
 
     `put` registers the probes, and gets what ends the run early; `tick` is called about four times
-    a second; `report` once, as soon as all counts are final. Raises ProbeError where nothing could
+    a second (`live`: with a line of progress on a terminal); `report` once, as soon as all counts are final. Raises ProbeError where nothing could
     be probed at all.
     """
     options.check()
@@ -132,8 +133,10 @@ def run(
             if budget is not None:
                 budget.look(result.probes)
                 result.over_budget = budget.taken_out
+            show(f"{time.monotonic() - start:.0f} s, {result.hits:,} hits; Ctrl-C ends")
 
-        _wait(result, target, start, every_tick)
+        with counting(shown=live and options.pid is not None) as show:
+            _wait(result, target, start, every_tick)
         result.elapsed_s = time.monotonic() - start
         with working("taking probes out"):
             target.detach()

@@ -133,4 +133,4 @@ def trace(options: Options, show: str, *, returns: bool) -> int:
 
                 show_counts(result, file)
 
-        return run(options, put, tick=lines.flush, report=report).exit_code()
+        return run(options, put, tick=lines.flush, report=report, live=False).exit_code()
