@@ -104,8 +104,8 @@ def run(
     """Probe a target until it ends, the time or the hits are over, or a signal asks us to stop.
 
     `put` registers the probes, and gets what ends the run early; `tick` is called about four times
-    a second (`live`: with a line of progress on a terminal); `report` once, as soon as all counts are final. Raises ProbeError where nothing could
-    be probed at all.
+    a second; `report` once, as soon as all counts are final; `live` shows progress on a terminal.
+    Raises ProbeError where nothing could be probed at all.
     """
     options.check()
     result = Run(options)
