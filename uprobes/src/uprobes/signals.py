@@ -39,7 +39,7 @@ class Signals:
     def on_signal(self, tracee: Tracee, number: int) -> None:
         """Take a signal that a running thread is about to get, and let it have it."""
         tracee.load()
-        self.note_restart(tracee)
+        self.note_restart(tracee, number)
         process = tracee.process
         ip = tracee.registers[process.machine.ip]
         if process.pool.holds(ip):
@@ -139,7 +139,7 @@ class Signals:
             self._abort(tracee, step)
             return number
         if Fixups.SYSTEM_CALL in fixups:
-            self._interrupt_call(tracee, step)
+            self._interrupt_call(tracee, step, number)
             return number
         tracee.hold(number)
         return AGAIN
@@ -151,7 +151,7 @@ class Signals:
         ptrace.set_signal_info(tracee.tid, info)
         tracee.resume(signal.SIGTRAP)
 
-    def _interrupt_call(self, tracee: Tracee, step: Step) -> None:
+    def _interrupt_call(self, tracee: Tracee, step: Step, number: int) -> None:
         """Let a signal into a system call that is being stepped: it may have been waiting for just
         that.
         """
@@ -163,15 +163,20 @@ class Signals:
             return
         process.stepper.after_step(step, registers, process.memory)
         tracee.step = None
-        self.note_restart(tracee)
+        self.note_restart(tracee, number)
 
-    def note_restart(self, tracee: Tracee) -> None:
-        """Note that the kernel is about to repeat a probed system call that a stop interrupted."""
+    def note_restart(self, tracee: Tracee, number: int = 0) -> None:
+        """Note that the kernel is about to repeat a probed system call that a stop interrupted.
+
+        Where the signal `number` has a handler, the kernel repeats some calls and fails others, and
+        we can't see which: what comes then is counted as a hit of its own.
+        """
         registers, machine = tracee.registers, tracee.machine
-        if WORD - registers[machine.result] in RESTART_CODES:
-            address = registers[machine.ip] - len(machine.call_instruction)
-            if address in tracee.process.points:
-                tracee.restart_call(address)
+        if WORD - registers[machine.result] not in RESTART_CODES:
+            return
+        address = registers[machine.ip] - len(machine.call_instruction)
+        if address in tracee.process.points and not (number and has_handler(tracee.tid, number)):
+            tracee.restart_call(address)
 
     def restart_call(self, tracee: Tracee) -> None:
         """Undo what our own stop did to a system call that can't be restarted by the kernel.
@@ -217,13 +222,21 @@ class Signals:
 
 def signals_pending(tid: int) -> bool:
     """Tell whether a signal that is not blocked waits for a thread."""
-    masks = {"SigPnd": 0, "ShdPnd": 0, "SigBlk": 0}
+    masks = signal_sets(tid)
+    return bool((masks.get("SigPnd", 0) | masks.get("ShdPnd", 0)) & ~masks.get("SigBlk", 0))
+
+
+def has_handler(tid: int, number: int) -> bool:
+    """Tell whether the program handles a signal itself."""
+    return bool(signal_sets(tid).get("SigCgt", 0) >> (number - 1) & 1)
+
+
+def signal_sets(tid: int) -> dict[str, int]:
+    """Read the sets of signals in /proc/TID/status by their names there, bit N - 1 for signal N."""
     try:
         with open(f"/proc/{tid}/status", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                key, _, value = line.partition(":")
-                if key in masks:
-                    masks[key] = int(value, 16)
+            lines = [line.partition(":") for line in file]
     except OSError:
-        return False
-    return bool((masks["SigPnd"] | masks["ShdPnd"]) & ~masks["SigBlk"])
+        return {}
+    names = ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
+    return {name: int(mask, 16) for name, _, mask in lines if name in names}
