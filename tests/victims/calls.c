@@ -90,6 +90,7 @@ int main(int argc, char **argv)
         }
         for (int i = 0; i < 5000 && ran < 20; i++)
             usleep(1000);
+        usleep(50000);                              /* the last ones are on their way out */
         printf("threads ran %d\n", ran);
     } else if (!strcmp(what, "read")) {             /* blocks until the test writes another line */
         puts("blocking");

@@ -116,16 +116,17 @@ class Holding:
 
         Nothing is done when no thread can be stopped.
         """
-        stopped = process.stopped_tracee()
+        ready = process.stopped_tracee()
         if self.engine.current is not None and self.engine.current.process is process:
-            stopped = self.engine.current
-        if stopped is not None:
-            work(stopped)
+            ready = self.engine.current
+        if ready is not None:
+            work(ready)
             return
         for tracee in list(process.tracees.values()):
             held = self.quiesce([tracee])
             status = tracee.pending
-            fit = tracee.state is State.STOPPED and status is not None and status >> 16 != Event.EXIT
+            stopped = tracee.state is State.STOPPED
+            fit = stopped and status is not None and status >> 16 != Event.EXIT
             if fit:
                 work(tracee)
             self.release(held)
