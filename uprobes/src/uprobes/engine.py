@@ -35,7 +35,6 @@ from uprobes.ptrace import (
     PEEKED_STATUS,
     PEEKED_TID,
     POLL_FLAGS,
-    WALL,
     Event,
     Request,
     TrapCode,
@@ -72,8 +71,6 @@ class Engine:
         """The thread whose hit is being handled: it is stopped, whatever its state says."""
         self.follow_forks = False
         self.finished = False
-        self.kept: set[int] = set()
-        """Processes whose end is left for their parent to wait for: this program, elsewhere."""
         self.lifetimes = Lifetimes(self)
         self.signals = Signals(self)
         self.arming = Arming(self)
@@ -116,7 +113,7 @@ class Engine:
                 or tracee.step is not None
             ):
                 with contextlib.suppress(ProcessLookupError):
-                    self._take(tid, stop[PEEKED_CODE], stop[PEEKED_STATUS])
+                    self.on_stop(tid, ptrace.take(tid, stop[PEEKED_CODE], stop[PEEKED_STATUS]))
                 continue
             turn += 1
             begun = 0 if turn % TIMED_EVERY else clock()
@@ -171,19 +168,6 @@ class Engine:
                 placement.review(begun)
 
     # -- stops ----------------------------------------------------------------------------------
-
-    def _take(self, tid: int, code: int, number: int) -> None:
-        """Take what a thread reported, anything but the usual stop."""
-        status = ptrace.take(tid, code, number, self.kept)
-        if tid not in self.kept or os.WIFSTOPPED(status):
-            self.on_stop(tid, status)
-            return
-        if tid in self.tracees:
-            self.on_stop(tid, status)
-        if self.tracees:
-            os.waitpid(tid, WALL | os.WNOHANG)  # it would be reported for ever
-        else:
-            self.finished = True
 
     def on_stop(self, tid: int, status: int) -> None:
         """Take any stop or end of a thread."""

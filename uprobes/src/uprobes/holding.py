@@ -88,7 +88,7 @@ class Holding:
         while waiting:
             tid = waiting.pop()
             try:
-                status = ptrace.peek_one(tid, self.engine.kept)
+                status = ptrace.peek_one(tid)
             except OSError:
                 continue  # it ended, and that was seen already
             if not os.WIFSTOPPED(status):

@@ -9,7 +9,6 @@ import enum
 import errno
 import os
 import signal
-from collections.abc import Container
 from dataclasses import dataclass
 
 WALL = 0x40000000
@@ -120,9 +119,7 @@ gets it. The siginfo goes into a ctypes object; `PEEKED_…` say which of its in
 """
 P_ALL, P_PID = 0, 1
 PEEKED_CODE, PEEKED_TID, PEEKED_STATUS = 2, 4, 6
-CLD_EXITED, CLD_TRAPPED = 1, 4
-ENDS = frozenset({1, 2, 3})
-"""CLD_EXITED, CLD_KILLED, CLD_DUMPED."""
+CLD_TRAPPED = 4
 
 _untyped = ctypes.PyDLL(None, use_errno=True).ptrace
 _ptrace = _quick.ptrace
@@ -270,7 +267,7 @@ def interruptible_wait(number: int) -> None:
     _blocking.siginterrupt(number, 1)
 
 
-def peek_one(tid: int, kept: Container[int] = ()) -> int:
+def peek_one(tid: int) -> int:
     """Wait until a thread stops or ends, and return its wait status.
 
     The stop stays to be waited for where it is a signal's; every other stop and end is taken.
@@ -281,18 +278,13 @@ def peek_one(tid: int, kept: Container[int] = ()) -> int:
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise OSError(number, f"waiting for {tid}: {os.strerror(number)}")
-    return take(tid, siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS], kept)
+    return take(tid, siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS])
 
 
-def take(tid: int, code: int, status: int, kept: Container[int] = ()) -> int:
-    """Return the wait status of a stop that was looked at, and take it unless it is a signal's.
-
-    The end of a process in `kept` is not taken either.
-    """
+def take(tid: int, code: int, status: int) -> int:
+    """Return the wait status of a stop that was looked at, and take it unless it is a signal's."""
     if code == CLD_TRAPPED and not status >> 7:
         return status << 8 | 0x7F
-    if code in ENDS and tid in kept:
-        return status << 8 if code == CLD_EXITED else status
     taken, status = os.waitpid(tid, WALL | os.WNOHANG)
     if not taken:
         raise ProcessLookupError(errno.ESRCH, f"thread {tid} was killed meanwhile")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from uprobes import attaching, lifetimes
+from uprobes import attaching
 from uprobes.engine import Engine
 from uprobes.errors import NotPermitted, ProbeError, TargetGone
 from uprobes.location import Location
@@ -71,8 +71,6 @@ class Session:
         self._ask(Request("attach", pid))
         self.pid = pid
         self._engine.follow_forks = follow_forks
-        if lifetimes.parent_number(pid) == os.getpid():
-            self._engine.kept.add(pid)
         self._start(lambda: self._take_in(attaching.seize_all(pid)))
         return self
 
