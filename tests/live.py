@@ -108,7 +108,8 @@ class Victim:
                 state = re.search(r"^State:\s+(\S)", status, re.MULTILINE)
                 assert state is not None
                 assert state[1] not in "tT", f"thread {task.name} is stopped"
-        assert executable_mappings(self.pid) == self.mappings, "a mapping of ours is left"
+        left = set(executable_mappings(self.pid)) - set(self.mappings)
+        assert not left, f"a mapping of ours is left: {left}"
         assert changed_text(self.pid) == [], "text differs from its file"
 
     def close(self):

@@ -8,6 +8,7 @@ Rules:
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from uprobes import lifetimes, ptrace
 from uprobes.errors import ProbeError
 from uprobes.ptrace import WALL, Event, Request
 from uprobes.retiring import retire
-from uprobes.signals import AGAIN
+from uprobes.signals import AGAIN, signal_sets
 from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
 
 if TYPE_CHECKING:
@@ -149,9 +150,23 @@ class Holding:
                     # Its stop was only looked at: the loop finds it there.
                     tracee.state, tracee.pending = State.RUNNING, None
 
+    def _settle(self, tracee: Tracee) -> None:
+        """Let a thread report the breakpoint that it has hit, if it stopped for us first.
+
+        The trap is pending then, and would end a program that has no breakpoint any more.
+        """
+        while tracee.state is State.STOPPED and (tracee.pending or 0) >> 16 == Event.STOP:
+            if not signal_sets(tracee.tid).get("SigPnd", 0) >> (signal.SIGTRAP - 1) & 1:
+                return
+            ptrace.call(Request.CONT, tracee.tid)
+            tracee.pending = ptrace.peek_one(tracee.tid)
+            if not os.WIFSTOPPED(tracee.pending):
+                self.engine.on_stop(tracee.tid, tracee.pending)
+
     def let_go(self) -> None:
         """Leave every process and let all threads run on without us; the loop ends."""
-        self.quiesce(list(self.engine.tracees.values()))
+        for tracee in self.quiesce(list(self.engine.tracees.values())):
+            self._settle(tracee)
         for process in list(self.engine.processes.values()):
             retire(self.engine, process)
         for tracee in list(self.engine.tracees.values()):
