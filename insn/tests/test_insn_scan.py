@@ -20,10 +20,10 @@ ARCHES = [insn.X86_64, insn.X86_32, insn.X86_16]
 BASE = 0x401000
 
 
-def one_by_one(code: bytes, address: int, arch: Arch, *, check: bool = False) -> tuple:
+def one_by_one(code: bytes, address: int, arch: Arch) -> tuple:
     """What the record of the instruction that `code` begins with must hold."""
     try:
-        instruction = insn.decode(code[:15], address, arch, check=check)
+        instruction = insn.decode(code[:15], address, arch, check=False)
     except (insn.Undecodable, insn.Truncated) as error:
         return (address, 0, None, 0, 0, None, 0, frozenset(), {error.code})
     verdict = insn.judge(instruction)

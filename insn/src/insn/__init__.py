@@ -40,15 +40,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from insn.boundary import Boundary, boundaries
     from insn.bulk import scan
+    from insn.corpus import scan_file, scan_files
     from insn.elf import Image, open_image
+    from insn.targets import CodeMap
+    from insn.window import PatchWindow, Windows, patch_window
 
 # These need numpy, which takes longer to import than all the rest: they are loaded when first used.
 _ON_DEMAND = {
     "Boundary": "insn.boundary",
+    "CodeMap": "insn.targets",
     "Image": "insn.elf",
+    "PatchWindow": "insn.window",
+    "Windows": "insn.window",
     "boundaries": "insn.boundary",
     "open_image": "insn.elf",
+    "patch_window": "insn.window",
     "scan": "insn.bulk",
+    "scan_file": "insn.corpus",
+    "scan_files": "insn.corpus",
 }
 
 
@@ -67,6 +76,7 @@ __all__ = [
     "X86_64",
     "Arch",
     "Boundary",
+    "CodeMap",
     "Dead",
     "DecodersDisagree",
     "Fixups",
@@ -80,6 +90,7 @@ __all__ = [
     "NotEmulable",
     "NotRelocatable",
     "OutOfReach",
+    "PatchWindow",
     "PcRelative",
     "PcRelativeKind",
     "Reason",
@@ -89,6 +100,7 @@ __all__ = [
     "Undecodable",
     "UnknownArchitecture",
     "Verdict",
+    "Windows",
     "arch",
     "boundaries",
     "dead_before",
@@ -98,7 +110,10 @@ __all__ = [
     "judge",
     "only_moves_ip",
     "open_image",
+    "patch_window",
     "relocate",
     "scan",
+    "scan_file",
+    "scan_files",
     "second_decoder",
 ]

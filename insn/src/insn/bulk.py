@@ -23,6 +23,7 @@ PADDING = 32
 _CHUNK = 1 << 21
 _LANE = 96
 _BLOCK = 1 << 13
+_EVERY_BIT = (1 << 64) - 1
 _LENGTH, _SIZE, _NO_SIZE = np.uint64(0xFF), np.uint64(0xFF << 24), np.uint64(0)
 
 
@@ -69,8 +70,8 @@ def scan(
     record of length 0 stands for one byte. With `starts` (offsets into `code`), one record for each
     of them, in their order, whatever stands between. At each of `restarts` (offsets, ascending, of
     functions for example) decoding begins anew, wherever the instruction before it ends. Agrees
-    with `decode` and `judge` in everything that a record holds; raises IndexError for an offset
-    outside of `code`, nothing for any bytes.
+    with `decode` (by the rows, without the second decoder) and `judge` in everything that a record
+    holds. Raises IndexError for an offset outside of `code`, nothing for any bytes.
     """
     text = np.frombuffer(code, np.uint8)
     lookup = _lookup(arch)
@@ -194,7 +195,7 @@ def _fill(
     if long.any():
         parts[long] = forms.parts[NOTHING]
         numbers[long] = NOTHING
-    addresses = offsets.astype(np.uint64) + np.uint64(address)
+    addresses = offsets.astype(np.uint64) + np.uint64(address & _EVERY_BIT)
     targets = np.zeros(len(at), np.uint64)
     relative = np.flatnonzero((parts & _SIZE) != _NO_SIZE)
     if len(relative):

@@ -135,6 +135,10 @@ class Image:
             hint="`readelf -lW` shows what is loaded where",
         )
 
+    def loaded(self, segment: Segment) -> bytes:
+        """Read what the loader takes from the file for a segment, where others do not overlap it."""
+        return self._source.read(segment.offset, segment.file_size)
+
     @cached_property
     def text(self) -> tuple[Stretch, ...]:
         """The code by address: executable sections, or segments when there are no sections."""
@@ -145,7 +149,7 @@ class Image:
         ]
         if not found:
             found = [
-                Stretch(s.address, self._source.read(s.offset, s.file_size), f"{s.address:#x}")
+                Stretch(s.address, self.loaded(s), f"{s.address:#x}")
                 for s in self.segments
                 if s.executable and s.file_size
             ]
@@ -291,7 +295,10 @@ class Image:
     @cached_property
     def plt_ranges(self) -> tuple[tuple[int, int], ...]:
         """The address ranges (start, end) of the procedure linkage table."""
-        return tuple((s.address, s.end) for s in self.sections if s.name in _PLT_SECTIONS)
+        highest = (1 << 64) - 1
+        return tuple(
+            (s.address, min(s.end, highest)) for s in self.sections if s.name in _PLT_SECTIONS
+        )
 
     @cached_property
     def code_pointers(self) -> NDArray[np.uint64]:

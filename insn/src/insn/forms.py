@@ -131,11 +131,9 @@ class Forms:
 
     def learn(self, code: bytes, stripped: int) -> int:
         """Learn the form of what `code` begins with, its `stripped` first prefixes not counted."""
-        from insn.decode import decode
-
         place = _PLACE[self.arch.bits]
         try:
-            instruction = decode(code, place, self.arch, check=False)
+            instruction = self.arch.decode(code, place)
         except InsnError as error:
             if error.code == "undecodable":
                 return NOTHING

@@ -67,7 +67,7 @@ class Cursor:
         """Read one fixed-size number, by its letter of the `struct` module."""
         try:
             (value,) = struct.unpack_from(self._order + letter, self.code, self.at)
-        except struct.error:
+        except (struct.error, OverflowError):
             raise MalformedFile(
                 "a table ends in the middle of a number", address=self.address + self.at
             ) from None

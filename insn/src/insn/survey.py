@@ -63,14 +63,14 @@ class Entries:
         return self.image.instruction_at(address).text
 
 
-def entries(image: Image) -> Entries:
+def entries(image: Image, code: CodeMap | None = None) -> Entries:
     """Find the functions of a file, and look at their first instructions.
 
     Functions are known by symbols and unwind entries. Of several names for one address the most
     public one is taken. Cold parts of functions and the procedure linkage table are left out.
     Whether `jump` may be used takes the whole window into account. MalformedFile passes through.
     """
-    symbols, code = image.functions, CodeMap(image)
+    symbols, code = image.functions, code or CodeMap(image)
     named, first = np.unique(symbols.addresses, return_index=True)
     unnamed = np.setdiff1d(code.functions, np.union1d(named, code.parts))
     for start, end in image.plt_ranges:
@@ -101,13 +101,18 @@ def _refuse_jumps(records: NDArray[np.void], code: CodeMap) -> None:
         records["verdict"][wrong[pairs == pair]] = number
 
 
+def _bounds(start: int, end: int) -> NDArray[np.uint64]:
+    highest = int(_NO_END)
+    return np.array([min(start, highest), min(end, highest)], np.uint64)
+
+
 def _records(image: Image, addresses: NDArray[np.uint64]) -> Iterator[NDArray[np.void]]:
     reached = 0
     for segment in image.segments:
         start = max(segment.address, reached)
-        low, high = np.searchsorted(addresses, np.array([start, segment.file_end], np.uint64))
+        low, high = np.searchsorted(addresses, _bounds(start, segment.file_end))
         if segment.executable and high > low:
             reached = segment.file_end
-            code = image.read(segment.address, segment.file_size)
+            code = image.loaded(segment)
             starts = (addresses[low:high] - np.uint64(segment.address)).astype(np.intp)
             yield scan(code, segment.address, image.arch, starts=starts)

@@ -25,6 +25,7 @@ _BRANCH = KINDS.index(PcRelativeKind.BRANCH)
 _JUMPS = [FLOWS.index(flow) for flow in (Flow.JUMP, Flow.CONDITIONAL_JUMP)]
 _INDIRECT_JUMP = FLOWS.index(Flow.INDIRECT_JUMP)
 _LONGEST_TABLE = 1 << 14
+_HIGHEST = (1 << 64) - 1
 
 
 class CodeMap:
@@ -50,7 +51,7 @@ class CodeMap:
             (image.frames.starts, image.frames.ends),
         ):
             np.maximum.at(known, np.searchsorted(starts, begin), end)
-        following = np.append(starts[1:], np.uint64((1 << 64) - 1))
+        following = np.append(starts[1:], np.uint64(_HIGHEST))
         return np.where(known, known, following)
 
     @cached_property
@@ -145,7 +146,7 @@ class CodeMap:
         offset = base - data.address
         size = min(limit - base, len(data.code) - offset, 4 * _LONGEST_TABLE) & ~3
         distances = np.frombuffer(data.code, "<i4", size // 4, offset).astype(np.int64)
-        targets = (distances + base).astype(np.uint64)
+        targets = distances.astype(np.uint64) + np.uint64(base)
         starts = self.instructions["address"]
         place = np.minimum(np.searchsorted(starts, targets), len(starts) - 1)
         wrong = np.flatnonzero(starts[place] != targets)
@@ -153,7 +154,6 @@ class CodeMap:
 
 
 def _within(addresses: Addresses, stretch: Stretch) -> Addresses:
-    low, high = np.searchsorted(
-        addresses, np.array([stretch.address, stretch.end], np.uint64)
-    ).tolist()
+    bounds = np.array([stretch.address, min(stretch.end, _HIGHEST)], np.uint64)
+    low, high = np.searchsorted(addresses, bounds).tolist()
     return addresses[low:high]

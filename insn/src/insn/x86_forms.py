@@ -28,7 +28,7 @@ PADDING = 32
 _OPCODE, _MODRM, _MODRM_SIB, _MOD, _MOD_RM, _MOD_RM_SIB = range(6)
 _PREFIX, _ESCAPE, _VEX2, _VEX3, _EVEX, _ODD = range(8, 14)
 
-_OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, _REPNE, _REP, _OTHER = 1, 2, 4, 8, 16, 32
+_OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, _REPNE, _REP, _SEGMENT, _CODE_SEGMENT = 1, 2, 4, 8, 16, 32, 64
 _FLAGS_AT = np.uint64(57)
 _REX_AT = np.uint64(48)
 _LOW_BYTE, _LOW_PAIR, _ESCAPE_BYTE = np.uint32(0xFF), np.uint32(0xFFFF), np.uint32(0x0F)
@@ -118,10 +118,13 @@ def _first_table(bits: int) -> NDArray[np.uint8]:
 
 
 @cache
-def _prefix_flags() -> NDArray[np.uint8]:
+def _prefix_flags(bits: int) -> NDArray[np.uint8]:
+    """Tell which prefix a byte is; 0: none. Of the segments only the code segment makes a form."""
     flags = np.zeros(256, np.uint8)
     flags[[0x66, 0x67, 0xF0, 0xF2, 0xF3]] = _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, _REPNE, _REP
-    flags[[0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65]] = _OTHER
+    flags[[0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65]] = _SEGMENT
+    if bits != 64:
+        flags[0x2E] |= _CODE_SEGMENT  # there it can be read, but not written
     return flags
 
 
@@ -205,7 +208,7 @@ _LEGACY = np.uint32(1)
 def _leads(bits: int) -> Windows:
     """Tell by the first two bytes (the first one lowest) whether they are prefixes, and of what."""
     leads = np.zeros((256, 256), np.uint32)  # [second, first]
-    leads[:, np.flatnonzero(_prefix_flags())] = _LEGACY
+    leads[:, np.flatnonzero(_prefix_flags(bits))] = _LEGACY
     if bits == 64:
         leads[:, 0x40:0x48] = 8
         leads[:, 0x48:0x50] = 8 | _WIDE_SLOT
@@ -214,9 +217,9 @@ def _leads(bits: int) -> Windows:
 
 
 def _flag_slots() -> Windows:
-    slots = np.full(64, _NO_SLOT, np.uint32)
+    slots = np.full(128, _NO_SLOT, np.uint32)
     for flags, number in _PREFIX_SLOTS.items():
-        slots[[flags, flags | _OTHER]] = number << 20
+        slots[[flags, flags | _SEGMENT]] = number << 20
     return slots
 
 
@@ -248,7 +251,7 @@ class X86Forms:
         self.forms = Forms(arch)
         self._index = FormIndex()
         self._first = _first_table(arch.bits)
-        self._flags = _prefix_flags()
+        self._flags = _prefix_flags(arch.bits)
         self._leads = _leads(arch.bits)
         self._flag_slots = _flag_slots()
         self._one = _Direct(self._first)
@@ -332,7 +335,7 @@ class X86Forms:
         """Look up what is not in direct tables; `count` legacy prefixes, those of `flags`, lead."""
         keys, has_rex, odd = self._keys(_wide_windows(windows, at + count))
         # VEX, EVEX and XOP tolerate no prefix but segments and 67, which the form does not hide.
-        keys |= (flags & 255 - _OTHER).astype(np.uint64) << _FLAGS_AT
+        keys |= (flags & 255 - _SEGMENT).astype(np.uint64) << _FLAGS_AT
         stripped = count.astype(np.int64) + has_rex
         numbers, missed = self._index.find(keys)
         if len(odd):
@@ -375,7 +378,9 @@ class X86Forms:
             if kind & (_REP | _REPNE):  # the last of the two counts
                 prefixes.pop(0xF2, None)
                 prefixes.pop(0xF3, None)
-            if kind != _OTHER:
+            if kind & _SEGMENT:
+                prefixes.pop(0x2E, None)
+            if kind != _SEGMENT:
                 prefixes[byte] = None
         rest = buffer[start + count : start + count + _LONGEST].tobytes()
         return bytes(prefixes) + rest, len(prefixes)
@@ -395,6 +400,7 @@ class X86Forms:
             active, more = active[going], more[going]
             old = flags[active]
             old[more & (_REP | _REPNE) != 0] &= 255 - _REP - _REPNE
+            old[more & _SEGMENT != 0] &= 255 - _CODE_SEGMENT
             flags[active] = old | more
             count[active] += 1
         return count, flags

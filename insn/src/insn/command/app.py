@@ -84,6 +84,28 @@ def check(
     return show(places, everything=everything, as_json=as_json)
 
 
+@app.command(
+    epilog=_examples(
+        "insn scan /usr/bin/python3                  a summary",
+        "insn scan /usr/bin/gzip --functions         and every function",
+        "insn scan /usr/bin/gzip --npz gzip.npz      all instructions, for numpy",
+    )
+)
+def scan(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="executables, libraries")],
+    functions: Annotated[bool, typer.Option("--functions", help="list the functions, too")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print the functions as CSV")] = False,
+    npz: Annotated[
+        str | None, typer.Option("--npz", metavar="OUT", help="write all instructions to OUT")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Look at every instruction of a file: flows, methods, reasons."""
+    from insn.command.scanning import scan as show
+
+    return show(files, as_json=as_json, as_csv=as_csv, npz=npz, functions=functions)
+
+
 def run() -> None:
     """Run the command line: exit code 0, 1 when something is refused, 2 when it cannot be done."""
     as_json = "--json" in sys.argv[1:]
