@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from insn import open_image
 from uprobes.errors import (
     Ambiguous,
     BadSpec,
@@ -16,6 +17,7 @@ from uprobes.errors import (
     NotMapped,
 )
 from uprobes.names import Resolver
+from uprobes.names.functions import Functions
 
 pytestmark = [pytest.mark.live, pytest.mark.needs("gcc", package="gcc")]
 
@@ -129,6 +131,24 @@ def test_exported_functions_keep_their_names_when_stripped(compiled, waiting, na
         subprocess.run(["strip", "-o", stripped, program], check=True)
     victim = waiting(stripped)
     assert one(names, "alone", victim.pid).address == victim.addresses["alone"]
+
+
+@pytest.mark.needs("objcopy", package="binutils")
+def test_a_debug_file_with_the_same_build_id_gives_the_names_back(compiled, names, tmp_path):
+    program = compiled("names", "-Wl,--build-id")
+    stripped, apart = tmp_path / "names", tmp_path / "apart"
+    subprocess.run(["objcopy", "--only-keep-debug", program, apart], check=True)
+    subprocess.run(["objcopy", "--strip-all", program, stripped], check=True)
+    identity = open_image(stripped).build_id
+    kept = tmp_path / "usr/lib/debug/.build-id" / identity[:2]
+    kept.mkdir(parents=True)
+    apart.rename(kept / f"{identity[2:]}.debug")
+    found = Functions(open_image(stripped), [str(tmp_path)])
+    [index] = found.exactly("alone")
+    whole = Functions(open_image(program))
+    assert found.addresses[index] == whole.addresses[whole.exactly("alone")[0]]
+    assert len(found.exactly("twin")) == 2
+    assert Functions(open_image(stripped), ["/nowhere"]).exactly("alone") == []
 
 
 def test_names_for_one_address_are_one_place(victim, names):

@@ -150,11 +150,14 @@ def _end(run: Run, out: Console) -> None:
 
 
 def show_refused(refused: Sequence[ProbeError], out: Console) -> None:
-    """Print refusals, grouped by their reason."""
+    """Print refusals, grouped by code, and by sentence where there are few of them."""
+    sentences: dict[str, set[str]] = {}
+    for error in refused:
+        sentences.setdefault(error.code, set()).add(error.why)
     groups: dict[tuple[str, str], list[ProbeError]] = {}
     for error in refused:
-        key = (error.code, error.hint) if len(refused) > EXAMPLES else (error.code, str(id(error)))
-        groups.setdefault(key if len(refused) <= EXAMPLES else (error.code, ""), []).append(error)
+        few = len(sentences[error.code]) <= EXAMPLES
+        groups.setdefault((error.code, error.why if few else ""), []).append(error)
     for (code, _), members in sorted(groups.items(), key=lambda item: -len(item[1])):
         if len(members) == 1:
             out.print(Text(f"refused ({code}): {members[0]}"))

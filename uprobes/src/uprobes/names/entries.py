@@ -26,7 +26,7 @@ RETURNS_TWICE = frozenset(
 OFFSET = "a return probe needs the first instruction of a function"
 ENTRY = "nothing called the entry of a program: it has no return address"
 TWICE = "it returns twice to the same address"
-NOT_CALLED = "its unwind entry says that no return address is on top of the stack there"
+NOT_CALLED = "by its unwind entry, no return address is known to be on top of the stack there"
 
 
 def no_return(image: Image, address: int, offset: int, name: str | None) -> str:
@@ -41,7 +41,14 @@ def no_returns(image: Image, addresses: Sequence[int], names: Sequence[str]) -> 
     frames = image.frames
     wanted = np.array(addresses, np.uint64)
     uncalled = wanted[np.isin(wanted, frames.starts[~frames.entered])]
-    found = dict.fromkeys(uncalled.tolist(), NOT_CALLED)
+    # A symbol in the middle of what one unwind entry covers: a second way into the function, or a
+    # mere label. Nothing says what is on the stack there.
+    at = np.searchsorted(frames.starts, wanted, side="right").astype(np.intp) - 1
+    inside = at >= 0
+    inside[inside] = (frames.starts[at[inside]] < wanted[inside]) & (
+        frames.ends[at[inside]] > wanted[inside]
+    )
+    found = dict.fromkeys([*uncalled.tolist(), *wanted[inside].tolist()], NOT_CALLED)
     found |= {a: TWICE for a, name in zip(addresses, names, strict=True) if name in RETURNS_TWICE}
     if image.entry in addresses:
         found[image.entry] = ENTRY

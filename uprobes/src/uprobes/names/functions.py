@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from insn import boundaries
 from insn.elf import Image, open_image
 from insn.model import Instruction
 from insn.symbols import Symbol, SymbolKind, Symbols
+from uprobes.names.debug import separate_symbols
 from uprobes.names.demangle import demangle, without_parameters
 from uprobes.names.dynamic import Dynamic
 from uprobes.names.entries import no_returns
@@ -22,10 +23,15 @@ _INDIRECT = SymbolKind.INDIRECT_FUNCTION.value
 
 
 class Functions:
-    """One ELF file and its function symbols; tables are made when first needed and then kept."""
+    """One ELF file and its function symbols; tables are made when first needed and then kept.
 
-    def __init__(self, image: Image) -> None:
+    A stripped file's symbols may lie in a debug file of their own, found by its build ID below one
+    of `roots`.
+    """
+
+    def __init__(self, image: Image, roots: Sequence[str] = ("",)) -> None:
         self.image = image
+        self._roots = roots
 
     @cached_property
     def dynamic(self) -> Dynamic:
@@ -38,13 +44,25 @@ class Functions:
         return self.image.functions
 
     @cached_property
+    def _separate(self) -> Symbols:
+        """The function symbols of the debug file that the file itself lacks."""
+        found = separate_symbols(self.image, self._roots)
+        if found is None:
+            return Symbols.empty()
+        known = set(zip(self.symbols.addresses.tolist(), self.symbols.names, strict=True))
+        rows = zip(found.addresses.tolist(), found.names, strict=True)
+        fresh = [row not in known and self.image.executable(row[0]) for row in rows]
+        return found.where(np.array(fresh, np.bool_))
+
+    @cached_property
     def _unnamed(self) -> list[tuple[int, int]]:
         """(start, size) of functions that only their unwind entry knows: all, in stripped files.
 
         The entry of the program is none: nothing calls it.
         """
         frames, symbols = self.image.frames, self.symbols
-        wanted = frames.entered & ~np.isin(frames.starts, symbols.addresses)
+        named = np.concatenate((symbols.addresses, self._separate.addresses))
+        wanted = frames.entered & ~np.isin(frames.starts, named)
         for start, end in self.image.plt_ranges:
             wanted &= (frames.starts < np.uint64(start)) | (frames.starts >= np.uint64(end))
         starts, ends = frames.starts[wanted].tolist(), frames.ends[wanted].tolist()
@@ -64,24 +82,26 @@ class Functions:
     @cached_property
     def names(self) -> list[str]:
         """The name of each function as the symbol table has it; `sub_1234` for one without."""
-        return self.symbols.names + [unnamed(start) for start, _ in self._unnamed]
+        nameless = [unnamed(start) for start, _ in self._unnamed]
+        return self.symbols.names + self._separate.names + nameless
 
     @cached_property
     def addresses(self) -> list[int]:
         """The address of each function, in the order of `names`."""
-        found: list[int] = self.symbols.addresses.tolist()
+        found: list[int] = self.symbols.addresses.tolist() + self._separate.addresses.tolist()
         return found + [start for start, _ in self._unnamed]
 
     @cached_property
     def sizes(self) -> list[int]:
         """The size of each function in bytes, 0 where its symbol states none."""
-        found: list[int] = self.symbols.sizes.tolist()
+        found: list[int] = self.symbols.sizes.tolist() + self._separate.sizes.tolist()
         return found + [size for _, size in self._unnamed]
 
     @cached_property
     def indirect(self) -> frozenset[int]:
         """The indices of symbols that name a chooser instead of the function itself."""
-        return frozenset(np.flatnonzero(self.symbols.kinds == _INDIRECT).tolist())
+        kinds = np.concatenate((self.symbols.kinds, self._separate.kinds))
+        return frozenset(np.flatnonzero(kinds == _INDIRECT).tolist())
 
     @cached_property
     def demangled(self) -> list[str]:
@@ -147,32 +167,13 @@ class Functions:
                 chosen[address] = index
         return list(chosen.values())
 
-    def shown(self, index: int) -> str:
-        """Return the name that people know a function by."""
-        return self.demangled[index]
-
-    def size_at(self, index: int) -> int:
-        """Return a function's size in bytes, from its unwind entry if its symbol states none."""
-        if self.sizes[index]:
-            return self.sizes[index]
-        found = self.image.function_at(self.addresses[index])
-        return found.size if found is not None and found.address == self.addresses[index] else 0
-
     def around(self, address: int) -> tuple[str, int, int] | None:
         """Name the function around a file address: (name, start, size)."""
         found: Symbol | None = self.image.function_at(address)
         if found is None:
             return None
-        if not found.name:
-            return unnamed(found.address), found.address, found.size
-        same = self.symbols.addresses.searchsorted(np.uint64(found.address))
-        group = []
-        for index in range(int(same), len(self.symbols)):
-            if self.addresses[index] != found.address:
-                break
-            group.append(index)
-        plainest = self._plainest(group)
-        name = self.shown(plainest[0]) if plainest else demangle(found.name)
+        index = self.entries.get(found.address)
+        name = self.demangled[index] if index is not None else unnamed(found.address)
         return name, found.address, found.size
 
     def kind_of(self, name: str) -> SymbolKind | None:
@@ -182,7 +183,7 @@ class Functions:
 
     def similar(self, name: str, count: int = 4) -> list[str]:
         """List functions whose names come close, likeliest first."""
-        found = self.symbols.similar(name, count)
+        found = self.symbols.similar(name, count) + self._separate.similar(name, count)
         mangled = [n for n in self._by_demangled if len(n) < 3 * len(name) + 16]
         found += difflib.get_close_matches(name, mangled, count, 0.6)
         found += [n for n in mangled if n.endswith(f"::{name}")]
@@ -235,7 +236,9 @@ class Files:
         """Return the file that was last kept under a path."""
         return self._named.get(path)
 
-    def keep(self, key: object, origin: str | bytes, path: str) -> Functions:
+    def keep(
+        self, key: object, origin: str | bytes, path: str, roots: Sequence[str] = ("",)
+    ) -> Functions:
         """Return the file with this key, opened from its path or bytes when it is not known yet.
 
         `path` is what the process that mapped it calls it.
@@ -243,7 +246,7 @@ class Files:
         """
         found = self._kept.get(key)
         if found is None:
-            found = self._kept[key] = Functions(open_image(origin))
+            found = self._kept[key] = Functions(open_image(origin), roots)
             if len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

@@ -123,7 +123,7 @@ class Instances:
         path = self.space.open_path(item)
         status = os.stat(path)
         key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-        return self._files.keep(key, path, item.path)
+        return self._files.keep(key, path, item.path, (self.space.root, ""))
 
     def _virtual(self, item: MappedObject) -> Functions:
         mapping = item.mappings[0]
