@@ -188,6 +188,14 @@ f.cold: .cfi_startproc
 """
 
 
+def test_tables_of_distances_from_the_global_offset_table_are_found(tmp_path):
+    source = SWITCH.split("int main")[0]
+    image = open_image(built(tmp_path, source, "-m32", "-O1", "-fPIC", "-shared", "-nostdlib"))
+    assert image.arch.name == "x86_32"
+    marks = [image.symbols.find(f"mark{n}")[0].address for n in range(CASE_COUNT)]
+    assert np.isin(marks, CodeMap(image).entries).all()
+
+
 def test_cold_parts_are_not_taken_for_functions(tmp_path):
     text, binary = tmp_path / "cold.s", tmp_path / "cold"
     text.write_text(COLD)

@@ -7,6 +7,7 @@ functions count too. What looks like an address by chance counts as one: that ca
 permit.
 """
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -128,12 +129,27 @@ class CodeMap:
         taken = (records["kind"] != 0) & (records["kind"] != _BRANCH) & np.isin(owner, jumping)
         found = [np.empty(0, np.uint64)]
         bases = np.unique(records["target"][taken])
-        for section in self._data():
+        # Assembler programmers put tables between functions: code is looked at, too.
+        for section in [*self._data(), *self.image.text]:
             inside = _within(bases, section).tolist()
             for base, limit in zip(inside, [*inside[1:], section.end], strict=False):
                 # The next base may be a field inside of this table's last entry only by chance.
                 found.append(self._table(section, base, max(limit, base + 4)))
+        if self.image.arch.bits == 32:
+            found.extend(self._distances_from_got())
         return np.concatenate(found)
+
+    def _distances_from_got(self) -> Iterator[Addresses]:
+        """Take each word of data for a distance from the global offset table, as i386 code does."""
+        table = self.image.section(".got.plt") or self.image.section(".got")
+        if table is None:
+            return
+        for data in self._data():
+            content = data.code[-data.address % 4 :]
+            words = np.frombuffer(content, "<u4", len(content) // 4)
+            targets = np.unique(words + np.uint32(table.address & 0xFFFFFFFF)).astype(np.uint64)
+            for stretch in self.image.text:
+                yield _within(targets, stretch)
 
     def _data(self) -> list[Stretch]:
         return [
