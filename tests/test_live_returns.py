@@ -1,0 +1,192 @@
+"""Return probes: every call ends once, by the way it really ended, and the program notices nothing."""
+
+from collections import Counter
+
+import live
+import pytest
+
+import uprobes
+from uprobes import Outcome
+
+pytestmark = pytest.mark.live
+
+RETURNED, UNWOUND, LOST = Outcome.RETURNED, Outcome.UNWOUND, Outcome.LOST
+
+
+def probed_returns(victim, names, *argv, program="returns", lines=1, **how):
+    """Put return probes on functions; return what was said, the end, and the returns by function."""
+    started = victim(program, *argv)
+    seen = {name: [] for name in names}
+    with uprobes.attach(started.pid, **how) as target:
+        for name in names:
+            target.uretprobe(
+                started.spec(name), seen[name].append, save=lambda hit: hit.registers["rdi"]
+            )
+        for _ in range(lines):
+            started.go()
+        status = target.run(live.PATIENCE)
+        assert status is not None, f"the victim hangs: {started.state()}"
+        left = len(target._process().returns.frames) if status is None else 0
+        assert not target.failures, target.failures
+    said, code = started.finish()
+    assert code == (status.code if status.code is not None else -status.signal)
+    return said, code, seen, left
+
+
+def outcomes(returns):
+    return Counter(ret.outcome for ret in returns)
+
+
+@pytest.mark.parametrize("depth", [10, 100, 3000])
+def test_deep_recursion_returns_call_by_call(victim, depth):
+    """Case R-8."""
+    said, code, seen, _ = probed_returns(victim, ["factorial_sum"], "recursion", depth)
+    assert said == [f"sum {depth * (depth + 1) // 2}", "done recursion"]
+    assert code == 0
+    returns = seen["factorial_sum"]
+    assert outcomes(returns) == {RETURNED: depth + 1}
+    assert [(ret.saved, ret.value) for ret in returns] == [
+        (n, n * (n + 1) // 2) for n in range(depth + 1)
+    ]
+
+
+def test_tail_calls_return_once_for_each_function_innermost_first(victim):
+    """Case R-5."""
+    said, _, seen, _ = probed_returns(victim, ["first", "second", "third"], "tail", 200)
+    assert said == ["done tail"]
+    for name in ("first", "second", "third"):
+        assert [ret.value for ret in seen[name]] == [3 * i for i in range(200)]
+        assert outcomes(seen[name]) == {RETURNED: 200}
+
+
+def test_a_function_that_pops_its_arguments_returns(victim):
+    """Case R-3."""
+    said, _, seen, _ = probed_returns(victim, ["pops"], "pops", 200)
+    assert said == ["done pops"]
+    assert [(ret.outcome, ret.value) for ret in seen["pops"]] == [
+        (RETURNED, 3000 + i) for i in range(200)
+    ]
+
+
+def test_several_return_probes_on_one_function_all_see_each_return(victim):
+    started = victim("returns", "threads", 50)
+    counts = Counter()
+    with uprobes.attach(started.pid) as target:
+        for number in range(3):
+            target.uretprobe(started.spec("leaf"), lambda ret, number=number: counts.update([number]))
+        entry = target.uprobe(started.spec("leaf"), lambda hit: None).probes[0]
+        status = live.run_to_the_end(target, started)
+    assert status.code == 0
+    assert counts == {0: 400, 1: 400, 2: 400}
+    assert entry.hits == 400
+
+
+def test_longjmp_out_of_functions_leaves_nothing_behind(victim):
+    """Case R-4: a thousand calls that never return, then one that does."""
+    said, _, seen, _ = probed_returns(victim, ["jumps_out", "calls_jumper"], "longjmp", 1000)
+    assert said == ["jumped 1000 then -4", "done longjmp"]
+    for name in ("jumps_out", "calls_jumper"):
+        assert outcomes(seen[name]) == {UNWOUND: 1000, RETURNED: 1}
+
+
+def test_frames_of_longjmp_are_not_kept(victim):
+    started = victim("returns", "longjmp", 1000)
+    most = [0]
+    with uprobes.attach(started.pid) as target:
+
+        def look(_ret):
+            most[0] = max(most[0], len(target._process().returns.frames))
+
+        target.uretprobe(started.spec("jumps_out"), look)
+        status = live.run_to_the_end(target, started)
+    assert status.code == 0
+    assert most[0] <= 2
+
+
+def test_eight_threads_return_exactly_as_often_as_they_call(victim):
+    said, _, seen, _ = probed_returns(victim, ["leaf"], "threads", 500)
+    assert said == [f"sum {8 * 2 * sum(range(500))}", "done threads"]
+    assert outcomes(seen["leaf"]) == {RETURNED: 4000}
+    assert all(ret.value == 2 * ret.saved for ret in seen["leaf"])
+    assert len({ret.tid for ret in seen["leaf"]}) == 8
+
+
+def test_a_thread_that_ends_inside_a_function_ends_its_calls(victim):
+    said, _, seen, _ = probed_returns(victim, ["leaves_thread"], "thread_exit", 50)
+    assert said == ["done thread_exit"]
+    kinds = outcomes(seen["leaves_thread"])
+    assert sum(kinds.values()) == 50
+    assert set(kinds) <= {UNWOUND, LOST}
+
+
+def test_a_child_forked_inside_a_function_returns_from_it_too(victim):
+    """Case R-9: the child is not followed, and finds the real return address."""
+    said, code, seen, _ = probed_returns(victim, ["forks"], "fork", 7)
+    assert said == ["value 107", "value 107"]
+    assert code == 107
+    assert [(ret.outcome, ret.value) for ret in seen["forks"]] == [(RETURNED, 107)]
+
+
+def test_handlers_on_another_stack_return(victim):
+    """Case R-7."""
+    said, _, seen, _ = probed_returns(victim, ["leaf", "factorial_sum"], "sigaltstack", 50)
+    assert said == ["handled 50 sum 55", "done sigaltstack"]
+    assert outcomes(seen["leaf"]) == {RETURNED: 50}
+    assert outcomes(seen["factorial_sum"]) == {RETURNED: 11}
+
+
+def test_switching_stacks_inside_a_function_is_followed(victim):
+    """Case R-2."""
+    said, _, seen, _ = probed_returns(victim, ["switches", "leaf"], "swapcontext")
+    assert said == ["other side 6", "switched 6 7", "done swapcontext"]
+    assert [(ret.outcome, ret.value) for ret in seen["switches"]] == [(RETURNED, 6), (RETURNED, 7)]
+    assert [(ret.outcome, ret.value) for ret in seen["leaf"]] == [(RETURNED, 2), (RETURNED, 4)]
+
+
+@pytest.mark.xfail(reason="the C++ unwinder finds the trampoline and gives up (case R-15)")
+@pytest.mark.parametrize("names", [["thrower"], ["middle"], ["thrower", "middle"]])
+def test_exceptions_pass_through_probed_functions(victim, names):
+    """Case R-15: the unwinder must find the real return addresses."""
+    said, code, seen, _ = probed_returns(victim, names, 100, program="throws")
+    assert said == [f"caught 50 sum {sum(i + 1 for i in range(1, 100, 2))}"]
+    assert code == 0
+    for name in names:
+        assert outcomes(seen[name]) == {RETURNED: 50, UNWOUND: 50}
+
+
+def test_detaching_with_calls_under_way_gives_their_return_addresses_back(victim):
+    started = victim("returns", "blocks")
+    seen = []
+    with uprobes.attach(started.pid) as target:
+        target.uretprobe(started.spec("blocks"), seen.append)
+        probe = target.probes[-1]
+        started.go()
+        started.wait_for("blocking")
+        live.until(lambda: probe.entry_hits == 4, "all threads are inside")
+    started.check_untouched()
+    started.process.stdin.write(b"abcd")
+    said, code = started.finish()
+    assert said == ["blocking", "sum 34", "done blocks"]
+    assert code == 0
+
+
+def test_unregistering_with_calls_under_way_lets_them_return(victim):
+    started = victim("returns", "blocks")
+    seen = []
+    with uprobes.attach(started.pid) as target:
+        registration = target.uretprobe(started.spec("blocks"), seen.append)
+        probe = registration.probes[0]
+        started.go()
+        started.wait_for("blocking")
+        live.until(lambda: probe.entry_hits == 4, "all threads are inside")
+        registration.unregister()
+        started.process.stdin.write(b"ab")
+        again = target.uretprobe(started.spec("blocks"), seen.append).probes[0]
+        started.process.stdin.write(b"cd")
+        status = target.run(live.PATIENCE)
+    assert status is not None
+    assert status.code == 0
+    said, _ = started.finish()
+    assert said == ["blocking", "sum 34", "done blocks"]
+    assert seen == []
+    assert again.entry_hits == 0
