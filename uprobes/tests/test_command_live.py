@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+import uprobes
+
 pytestmark = [pytest.mark.live, pytest.mark.needs("gcc", package="gcc")]
 
 CALLS = 100
@@ -393,3 +395,37 @@ def test_interrupting_a_command_ends_both_with_the_summary(compiled):
     _, err = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
     assert "0 hits, 0 misses" in err
+
+
+AS_NOBODY = """
+import contextlib, ctypes, io, os, sys
+from uprobes.command.entry import main, run
+quiet = io.StringIO()
+with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+    assert run(["count", "libc:malloc", "--json", "--", "true"]) == 0
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as after an exec
+main(sys.argv[1:])
+"""
+"""A first run imports everything: nobody may not be able to read the interpreter's files."""
+
+
+def test_no_privilege_is_needed_for_a_process_of_ones_own():
+    if os.geteuid():
+        pytest.skip("needs root: to become an unprivileged user")
+    arguments = ["count", "libc:chdir", "--json", "--", "sh", "-c", "cd /; cd /usr; id -u"]
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "65534\n")
+    assert json.loads(done.stderr)["hits"] == 2
+
+
+def test_doctor_names_the_tracer_of_a_traced_process(victim, uprobes_command):
+    with uprobes.attach(victim.pid):
+        done = uprobes_command("doctor", "-p", victim.pid, "--json")
+    assert done.returncode == 1
+    problems = [f for f in json.loads(done.stdout)["findings"] if f["level"] == "problem"]
+    assert [f"process {os.getpid()} " in problem["found"] for problem in problems] == [True]

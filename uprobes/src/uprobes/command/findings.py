@@ -124,11 +124,8 @@ def forced_writes() -> Iterator[Finding]:
         return
     try:
         descriptor = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        yield Finding(
-            "text writes", Level.PROBLEM, f"/proc/self/mem: {error.strerror}", "mount /proc"
-        )
-        return
+    except OSError:
+        return  # we changed our user: nothing can be tried on ourselves, and nothing is wrong
     try:
         # The byte that is there already: nothing changes but that the page becomes our own.
         os.pwrite(descriptor, os.pread(descriptor, 1, found.start), found.start)

@@ -49,12 +49,6 @@ class Options:
             )
         if self.duration is not None and not self.duration > 0:
             raise usage(f"-d {self.duration:g} is no time", "give a number of seconds above 0")
-        if self.follow_forks:
-            # The engine takes children in, but doesn't give them probe points of their own so far.
-            raise usage(
-                "children can't be followed yet; they run on, unprobed and unharmed",
-                "leave out -f, or attach to the child: -p PID",
-            )
         if self.method is not None and self.method not in HANDLER_METHODS:
             raise usage(
                 f"--method {self.method} runs no handler, and this command needs one at each hit",

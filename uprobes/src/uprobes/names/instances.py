@@ -1,12 +1,13 @@
 """Where objects lie: files at their load bias, and the three ways to count an address."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from insn.elf import Image
-from insn.errors import InsnError
+from insn.errors import InsnError, MalformedFile
 from uprobes.errors import NotPermitted, ProbeError
 from uprobes.maps import Mapping
 from uprobes.names.functions import Files, Functions
@@ -122,6 +123,8 @@ class Instances:
     def _open(self, item: MappedObject) -> Functions:
         path = self.space.open_path(item)
         status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise MalformedFile(f"{item.path} is a device")  # opening one could do anything
         key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         return self._files.keep(key, path, item.path, (self.space.root, ""))
 

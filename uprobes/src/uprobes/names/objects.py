@@ -190,10 +190,14 @@ class Space:
         paths = [f"/proc/{self.pid}/exe"] if item.program else []
         for path in [*paths, in_root(self.root, item.path)]:
             try:
-                if os.stat(path).st_ino == item.inode:
-                    return path
+                status = os.stat(path)
             except OSError:
                 continue
+            device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+            # Where files are layered over others (overlayfs, btrfs), the two may not compare.
+            comparable = device == item.device or item.deleted
+            if status.st_ino == item.inode or not comparable:
+                return path
         what = "was deleted" if item.deleted else "is no longer the file that was mapped"
         raise NotPermitted(
             f"{item.path} {what}, so its symbols can't be read",
