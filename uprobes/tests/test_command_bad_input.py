@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import uprobes
+from uprobes.command.entry import run
 
 pytestmark = [pytest.mark.live, pytest.mark.needs("gcc", package="gcc")]
 
@@ -23,23 +24,26 @@ def victim(compiled, waiting):
 
 
 @pytest.fixture
-def refused(uprobes_command):
+def refused(capsys):
     """Run `count`, which must fail as all bad input does; return the error that scripts get."""
 
-    def run(*arguments, **options):
-        for_people = uprobes_command("count", "-d", "1", *arguments, **options)
-        assert (for_people.returncode, for_people.stdout) == (2, "")
-        assert for_people.stderr.startswith("error: ")
-        assert "Traceback" not in for_people.stderr
-        for_scripts = uprobes_command("count", "-d", "1", "--json", *arguments, **options)
-        assert for_scripts.returncode == 2
-        error = json.loads(for_scripts.stdout)["error"]
+    def count(*arguments):
+        code = run(["count", "-d", "1", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    def refuse(*arguments):
+        code, out, err = count(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+        document, why = count("--json", *arguments), err
+        assert (document[0], document[2]) == (2, "")
+        error = json.loads(document[1])["error"]
         assert set(error) == {"code", "spec", "address", "why", "hint"}
-        assert error["why"] in for_people.stderr
+        assert error["why"] in why
         assert error["hint"], "it doesn't say what to do instead"
         return error
 
-    return run
+    return refuse
 
 
 @pytest.fixture(autouse=True)
