@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from uprobes import ptrace
 from uprobes.errors import ProbeError
 from uprobes.process import Process
+from uprobes.ptrace import TrapCode
 from uprobes.tracee import BREAK_STATUS, State
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def retire(engine: "Engine", process: Process) -> None:
             tracee.load()
             _bring_home(engine, tracee, process, home)
             tracee.flush()
-        except OSError:
+        except (OSError, ProbeError):
             continue
     _unmap(process, home)
     process.points.clear()
@@ -50,7 +52,10 @@ def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Proc
         if returned is not None and returned(tracee):
             tracee.pending = None
             return
-        if address in process.points or address in home.points:
+        hit = ptrace.signal_info(tracee.tid).code == TrapCode.KERNEL
+        # All breakpoints are out by now: one that is not there any more was ours, though its probe
+        # may have gone before the hit was taken.
+        if hit and process.memory.read(address, 1) != machine.arch.breakpoint[:1]:
             registers[machine.ip] = address
             tracee.pending = None
 

@@ -201,12 +201,17 @@ class Signals:
         assert step is not None
         copy = step.plan.copy
         start = step.plan.instruction.address if copy is None else copy.address
-        if tracee.registers[process.machine.ip] == start:
-            process.stepper.abort_step(step, tracee.registers)
-        else:
-            process.stepper.after_step(step, tracee.registers, process.memory)
+        status = tracee.pending or 0
+        info = None if status >> 16 else ptrace.signal_info(tracee.tid)
+        if info is not None and info.number == signal.SIGTRAP and info.code in STEP_CODES:
             tracee.pending = None
-        tracee.step = None
+        if tracee.registers[process.machine.ip] != start:
+            process.stepper.after_step(step, tracee.registers, process.memory)
+            tracee.step = None
+        elif info is not None and info.synchronous:
+            self._fault_in_step(tracee, step, info)
+        else:
+            self._abort(tracee, step)
 
     def _fault_in_step(self, tracee: Tracee, step: Step, info: SignalInfo) -> None:
         ip = tracee.registers[tracee.machine.ip]
