@@ -1,4 +1,4 @@
-"""Every instruction that the assembler makes, read back by the decoder of `insn` and its second one."""
+"""Every instruction that the assembler makes, read back by both decoders of `insn`."""
 
 import pytest
 

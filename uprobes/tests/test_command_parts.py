@@ -134,7 +134,6 @@ def test_several_values_keep_their_order():
         {"pid": 5, "duration": float("nan")},
         {"pid": 5, "most_hits": 0},
         {"pid": 5, "method": Method.JUMP},
-        {"pid": 5, "follow_forks": True},
         {"pid": 5, "max_overhead": 0.0},
         {"pid": 5, "max_overhead": 101.0},
     ],

@@ -194,14 +194,15 @@ class Breakpoints:
             for address in addresses:
                 self._by_address.pop(address, None)
 
-    def inherit(self, parent: "Breakpoints") -> None:
-        """Take over what a copy of the parent's memory holds: its breakpoints, removed ones
-        included.
+    def inherit(self, parent: "Breakpoints", *, removed: bool = True) -> None:
+        """Take over what a copy of the parent's memory holds: its breakpoints.
 
-        Those that are not in the copy after all are found `Changed` when they are removed, and left
-        alone.
+        With `removed` also those that it had once: the copy may be older than their removal. Those
+        that are not in it after all are found `Changed` when they are removed, and left alone.
         """
-        self._by_address = {**parent._removed, **parent._by_address}
+        self._by_address = dict(parent._by_address)
+        if removed:
+            self._by_address = {**parent._removed, **self._by_address}
 
     @property
     def removed(self) -> dict[int, bytes]:

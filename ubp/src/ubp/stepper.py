@@ -197,14 +197,14 @@ def _fixups(instruction: Instruction) -> Fixups:
 
 
 def _of_calls(instruction: Instruction, fixups: Fixups) -> Fixups:
-    """A system call can end anywhere (sigreturn): its own repair decides about the program counter."""
+    """Let the repair of system calls decide about the program counter: sigreturn ends anywhere."""
     if instruction.flow is Flow.SYSTEM_CALL:
         return (fixups | Fixups.SYSTEM_CALL) & ~Fixups.IP
     return fixups
 
 
 def _constant_resume(instruction: Instruction) -> int | None:
-    """Return where the thread goes on if that is all the instruction decides, and always the same."""
+    """Return where the thread goes on, if the instruction decides only that, and always alike."""
     if not insn.only_moves_ip(instruction):
         return None
     return {Flow.NEXT: instruction.end, Flow.JUMP: instruction.target}.get(instruction.flow)

@@ -23,6 +23,5 @@ def spawn(
     follow_forks: bool = False,
     policy: Policy | None = None,
 ) -> Target:
-    """Start a command, stopped before its first instruction until `Target.run`; raises SpawnFailed.
-    """
+    """Start a command, stopped before its first instruction until `run`; raises SpawnFailed."""
     return Target(Resolver(), policy).spawn(argv, env=env, follow_forks=follow_forks)

@@ -68,8 +68,7 @@ def read_status(pid: int) -> ProcessStatus:
 
 
 def check_target(pid: int) -> ProcessStatus:
-    """Say whether a process can be traced as far as that can be known beforehand; raises why not.
-    """
+    """Say whether a process can be traced, as far as can be known beforehand; raises why not."""
     if pid <= 0:
         raise NoSuchProcess(f"{pid} is not the number of a process", hint="give a positive number")
     status = read_status(pid)

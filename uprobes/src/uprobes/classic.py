@@ -96,8 +96,7 @@ def _unregister(probes: list[Probe]) -> None:
 
 
 def _detach_if_idle(pid: int) -> None:
-    """Let a process go that has no probe left; a handler leaves that to the next call from outside.
-    """
+    """Let a process go that has no probe left; not from within a handler."""
     target = _targets[pid]
     if not _registered[pid] and not target.in_handler:
         del _targets[pid], _registered[pid]

@@ -22,8 +22,7 @@ SCAN_LIMIT = 1 << 21
 
 
 def find_call_instruction(pid: int, memory: ProcessMemory, code: bytes) -> int:
-    """Return the address of a system call instruction in the process's own text; raises CannotMap.
-    """
+    """Return the address of a system call instruction in the process; raises CannotMap."""
     mappings = [m for m in read_mappings(pid) if m.executable and m.path != "[vsyscall]"]
     mappings.sort(key=lambda m: (m.path != "[vdso]", "libc" not in m.path, "ld-" not in m.path))
     for mapping in mappings:

@@ -93,6 +93,7 @@ class Lifetimes:
             self._leave_birthplace(tracee, parent)
             self.engine.processes[pid] = child
             if self.engine.follow_forks:
+                child.follow(parent, tid)
                 return tracee
             retire(self.engine, child)
             tracee.detach()

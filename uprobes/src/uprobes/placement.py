@@ -6,7 +6,8 @@ CPU 10; left to the scheduler 54). So while hits are dense, and only then:
 
 - `/dev/cpu_dma_latency` is held at 0 where that is permitted: idle CPUs then poll (54 becomes 10);
 - the tracing thread looks for the next stop for a while before it sleeps, unless it has to share
-  a CPU with the target (10 becomes 8; without the former, 54 becomes 18);
+  a CPU with the target (10 becomes 8; without the former, 54 becomes 18). Where others want the
+  CPUs as well that costs more than it saves: both ways are timed now and then, the quicker is used;
 - where the latency may not be set and the target is bound to one CPU, the tracing thread goes
   there (53 becomes 10).
 
@@ -14,6 +15,7 @@ The target's own placement is never touched, and ours is given back when hits be
 """
 
 import contextlib
+import math
 import os
 import struct
 import threading
@@ -22,12 +24,16 @@ from collections.abc import Iterable
 LATENCY = "/dev/cpu_dma_latency"
 DENSE_PER_S = 500
 """From so many hits a second on something is done at all."""
-POLL_BELOW_NS, STOP_POLLING_ABOVE_NS = 60_000, 120_000
-"""Mean time from hit to hit below which polling begins, and above which it was in vain."""
 POLLS = 250
 """How often the tracing thread looks before it sleeps: about 80 µs."""
-AGAIN_NS = 1_000_000_000
-"""How long polling is not tried again after it was in vain."""
+POLL_BELOW_NS = 150_000
+"""Mean time from hit to hit above which looking is in vain, and not even tried."""
+WORTH_IT = 0.9
+"""Looking burns CPU time: it must bring hits down to this part of what they take without."""
+STRETCH = 32
+"""Reviews over which one way of waiting is timed."""
+TRY_EVERY = 16
+"""After so many stretches the slower way is timed once more."""
 QUIET_S = 0.1
 """How long hits must be rare for everything to be given back."""
 
@@ -44,8 +50,11 @@ class Placement:
         self._every = every
         self._reviews = 0
         self._last = 0
-        self._no_polls_before = 0
         self._may_poll = False
+        self._stretches = 0
+        self._stretch_began = 0
+        self._pace = {False: math.inf, True: 0.0}
+        """What a hit took in the latest stretch without looking, and with it."""
         self._keeper: threading.Thread | None = None
         self._end = threading.Event()
 
@@ -55,13 +64,21 @@ class Placement:
         self._reviews += 1
         if self._keeper is None:
             if pace * DENSE_PER_S < 1_000_000_000:
+                self._stretch_began = 0
                 self._begin()
-        elif self.polls:
-            if pace > STOP_POLLING_ABOVE_NS:
-                self.polls = 0
-                self._no_polls_before = now + AGAIN_NS
-        elif self._may_poll and pace < POLL_BELOW_NS and now > self._no_polls_before:
-            self.polls = POLLS
+        elif self._may_poll and self._reviews % STRETCH == 0:
+            if self._stretch_began:
+                self._choose((now - self._stretch_began) / (STRETCH * self._every))
+            self._stretch_began = now
+
+    def _choose(self, pace: float) -> None:
+        """Take the quicker way of waiting for the next stretch, or time the slower one again."""
+        self._pace[bool(self.polls)] = pace
+        self._stretches += 1
+        look = self._pace[True] < self._pace[False] * WORTH_IT
+        if self._stretches % TRY_EVERY == 0:
+            look = not look
+        self.polls = POLLS if look and pace < POLL_BELOW_NS else 0
 
     def close(self) -> None:
         """Give everything back; called in the tracing thread when it is done."""
@@ -77,8 +94,7 @@ class Placement:
         self._keeper.start()
 
     def _keep(self, tracer: int) -> None:
-        """Hold what helps until hits are rare; a thread of its own, for the other one sleeps then.
-        """
+        """Hold what helps until hits are rare; a thread of its own, as the other one sleeps."""
         with contextlib.ExitStack() as held:
             with contextlib.suppress(OSError):
                 self._arrange(tracer, held)

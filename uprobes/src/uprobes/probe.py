@@ -233,6 +233,13 @@ class ProbePoint:
         self._verdict: Verdict | None = None
         self._method: Method | None = None
 
+    def copied(self, process: "Process") -> "ProbePoint":
+        """Return the same for a copy of the process's memory; hits count for the same probes."""
+        point = ProbePoint(process, self.address)
+        point.probes, point.short, point.unplanned = self.probes, self.short, self.unplanned
+        point._verdict, point.plan = self._verdict, self.plan
+        return point
+
     @property
     def plan(self) -> "Plan | None":
         """How the instruction is executed, None before the first hit."""

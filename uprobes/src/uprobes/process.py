@@ -58,6 +58,8 @@ class Process:
         self.ended = False
         self.inherited: Process | None = None
         """The process whose memory this one began with a copy of."""
+        self._former: list[tuple[int, int]] = []
+        """Areas that came with the memory of the process that this one was forked from."""
         self._call_site: int | None = None
         self._mappings: list[Mapping] | None = None
 
@@ -70,8 +72,7 @@ class Process:
         return self._mappings
 
     def mapping_at(self, address: int) -> Mapping | None:
-        """Return the mapping that contains an address, looking again when it seems not to be there.
-        """
+        """Return the mapping around an address, looking again when there seems to be none."""
         return mapping_at(self.mappings(), address) or mapping_at(
             self.mappings(fresh=True), address
         )
@@ -88,8 +89,7 @@ class Process:
         return insn.decode(self.breakpoints.read(address, max(size, 1)), address, arch)
 
     def judge(self, address: int) -> Verdict:
-        """Say what may be done with the instruction at an address; raises InsnError or NotMapped.
-        """
+        """Say what may be done with the instruction there; raises InsnError or NotMapped."""
         return insn.judge(self.decode(address))
 
     # -- system calls
@@ -189,9 +189,7 @@ class Process:
             raise
         self.copies[slot.address] = plan
         if self.guard is not None:
-            self.guard.set_areas(
-                [(area.address, area.address + area.size) for area in self.pool.areas]
-            )
+            self.guard.set_areas(self.areas)
             if not plan.copy.fixups & NEEDS_TRACER:
                 copied = len(plan.copy.code) if method is Method.STEP else 0
                 self.guard.carry_on_at(
@@ -225,13 +223,12 @@ class Process:
             self.returns = Returns(self, slot.address)
             if self.guard is not None:
                 self.guard.set_trampoline(slot.address)
-                self.guard.set_areas([(a.address, a.address + a.size) for a in self.pool.areas])
+                self.guard.set_areas(self.areas)
             self.internal[slot.address] = self.returns.leave
         return self.returns
 
     def drop_plan(self, point: ProbePoint) -> None:
-        """Give the slot of a probe point back; it is reused only after proof that nobody is inside.
-        """
+        """Give the slot of a probe point back; reuse waits for proof that nobody is inside."""
         plan = point.plan
         point.plan = None
         if plan is not None and plan.copy is not None:
@@ -243,8 +240,16 @@ class Process:
 
     def plan_at(self, ip: int) -> ubp.Plan | None:
         """Return the plan whose copy stands in the slot around an address."""
-        slot = self.pool.find(ip)
-        return None if slot is None else self.copies.get(slot.address)
+        return self.copies.get(ip - ip % SLOT_SIZE) if self.holds(ip) else None
+
+    @property
+    def areas(self) -> list[tuple[int, int]]:
+        """The areas that hold slots, those that came with a fork included: start and end."""
+        return [*self._former, *((a.address, a.address + a.size) for a in self.pool.areas)]
+
+    def holds(self, ip: int) -> bool:
+        """Tell whether an address is in any area that holds slots."""
+        return self.pool.holds(ip) or any(start <= ip < end for start, end in self._former)
 
     def original_of(self, ip: int) -> int | None:
         """Return the original address that an address in a slot stands for, None for any other
@@ -262,12 +267,27 @@ class Process:
         self.inherited = parent
         self.no_calls = parent.no_calls
 
+    def follow(self, parent: "Process", tid: int) -> None:
+        """Take over for good what a copy of the parent's memory holds of ours, `tid` its thread."""
+        self.inherited = None
+        self._former = parent.areas
+        self.breakpoints = ubp.Breakpoints(self.memory, self.machine.arch.breakpoint)
+        self.breakpoints.inherit(parent.breakpoints, removed=False)
+        self.points = {point.address: point.copied(self) for point in parent.points.values()}
+        self.unguarded = parent.unguarded
+        if parent.guard is not None:
+            self.guard = parent.guard.copied(self)
+        if parent.returns is not None:
+            self.returns = parent.returns.copied(self, tid)
+            self.internal[self.returns.trampoline] = self.returns.leave
+
     def reset(self) -> list["Probe"]:
         """Start anew after an exec; return the probes that went with the old memory."""
         probes = [probe for point in self.points.values() for probe in point.probes]
         self.points.clear()
         self.internal.clear()
         self.copies.clear()
+        self._former = []
         self.returns = None
         self.memory.reopen()
         self.breakpoints.forget()

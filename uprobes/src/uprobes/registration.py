@@ -1,9 +1,9 @@
-"""All probes of one target: what is in, what was refused, what waits for its object to be mapped.
-"""
+"""All probes of one target: what is in, what was refused, what waits for its object."""
 
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypedDict
 
 from insn import InsnError, Method, Verdict
@@ -97,6 +97,16 @@ class Pending:
     spec: str
     make: Callable[[Location], Probe]
     registration: Registration
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A spec that was registered, for processes that come later and are followed."""
+
+    spec: str
+    options: ProbeOptions
+    registration: Registration
 
 
 class Registrations:
@@ -121,6 +131,7 @@ class Registrations:
         self._do_disarm = disarm
         self._ask = ask
         self._pending: list[Pending] = []
+        self._wishes: list[Wish] = []
         self._lock = threading.RLock()
 
     @property
@@ -133,23 +144,21 @@ class Registrations:
         """Register probes on everything that the specs name, in one go."""
         registration = Registration(self)
         wanted: Wanted = []
-        pid = self._process().pid
-
-        def make(location: Location) -> Probe:
-            return options.make(pid, location)
-
+        process = self._process()
+        make = partial(options.make, process.pid)
         for spec in [specs] if isinstance(specs, str) else specs:
+            self._wishes.append(Wish(spec, options, registration))
             try:
-                resolution = self._resolve(spec)
+                resolution = self._resolve(spec, process.pid)
             except ProbeError as error:
                 registration.refused.append(error)
                 continue
             registration.refused += resolution.refused
             if resolution.pending:
                 registration.pending.append(spec)
-                self._pending.append(Pending(spec, make, registration))
+                self._pending.append(Pending(spec, make, registration, process.pid))
             wanted += [(make(location), location) for location in resolution.locations]
-        self._arm(registration, wanted)
+        self._arm(registration, wanted, process)
         return registration
 
     @resting_collector()
@@ -157,13 +166,14 @@ class Registrations:
         """Register probe objects, none of which may be registered now; raises AlreadyRegistered."""
         registration = Registration(self)
         wanted: Wanted = []
+        process = self._process()
         for probe in probes:
             if probe.registered:
                 raise AlreadyRegistered(
                     "the probe object is registered", spec=probe.spec, hint="unregister it first"
                 )
             try:
-                resolution = self._resolve(probe.vaddr)
+                resolution = self._resolve(probe.vaddr, process.pid)
                 if resolution.refused and not resolution.locations:
                     raise resolution.refused[0]
             except ProbeError as error:
@@ -171,19 +181,18 @@ class Registrations:
                 registration.refused.append(error)
                 continue
             if resolution.pending:
-                self._wait_for(probe, registration)
+                self._wait_for(probe, registration, process.pid)
             elif resolution.locations:
                 wanted.append((probe, resolution.locations[0]))
-        self._arm(registration, wanted)
+        self._arm(registration, wanted, process)
         return registration
 
-    def _wait_for(self, probe: Probe, registration: Registration) -> None:
+    def _wait_for(self, probe: Probe, registration: Registration, pid: int) -> None:
         probe.state = ProbeState.PENDING
         registration.pending.append(probe.spec)
-        self._pending.append(Pending(probe.spec, lambda _location: probe, registration))
+        self._pending.append(Pending(probe.spec, lambda _location: probe, registration, pid))
 
-    def _resolve(self, spec: str | int) -> Resolution:
-        pid = self._process().pid
+    def _resolve(self, spec: str | int, pid: int) -> Resolution:
         try:
             if isinstance(spec, int):
                 return Resolution((self.resolver.at(spec, pid),))
@@ -196,11 +205,11 @@ class Registrations:
                 hint=error.hint,
             ) from None
 
-    def _arm(self, registration: Registration, wanted: Wanted) -> None:
+    def _arm(self, registration: Registration, wanted: Wanted, process: Process) -> None:
         if not wanted:
             return
         self._ask(tuple(location for _, location in wanted))
-        registration.refused += self._do_arm(self._process(), wanted)
+        registration.refused += self._do_arm(process, wanted)
         armed = [probe for probe, _ in wanted if probe.state is ProbeState.ARMED]
         registration.probes += armed
         with self._lock:
@@ -223,22 +232,31 @@ class Registrations:
             self._pending = [
                 item for item in self._pending if item.registration is not registration
             ]
+            self._wishes = [wish for wish in self._wishes if wish.registration is not registration]
             registration.pending.clear()
 
-    def wait_again(self, lost: Iterable[Probe]) -> None:
+    def wait_again(self, lost: Iterable[Probe], process: Process) -> None:
         """Let probes that a new program lost wait for their objects in it."""
         for probe in lost:
-            self._wait_for(probe, Registration(self))
+            self._wait_for(probe, Registration(self), process.pid)
 
-    def arm_pending(self) -> None:
-        """Try everything that waits once more: objects were mapped."""
+    def follow(self, process: Process) -> None:
+        """Wish for a process that is followed everything that was registered."""
+        self._pending = [item for item in self._pending if item.pid != process.pid]
+        for wish in self._wishes:
+            make = partial(wish.options.make, process.pid)
+            self._pending.append(Pending(wish.spec, make, wish.registration, process.pid))
+
+    def arm_pending(self, process: Process) -> None:
+        """Try everything that waits in a process once more: objects were mapped."""
         with self._lock:
-            waiting, self._pending = self._pending, []
+            waiting = [item for item in self._pending if item.pid == process.pid]
+            self._pending = [item for item in self._pending if item.pid != process.pid]
         still: list[Pending] = []
         for item in waiting:
             registration = item.registration
             try:
-                resolution = self._resolve(item.spec)
+                resolution = self._resolve(item.spec, process.pid)
                 if resolution.pending:
                     still.append(item)
                     continue
@@ -246,7 +264,7 @@ class Registrations:
                     registration.pending.remove(item.spec)
                 registration.refused += resolution.refused
                 made = [(item.make(location), location) for location in resolution.locations]
-                self._arm(registration, [(p, at) for p, at in made if not p.armed])
+                self._arm(registration, [(p, at) for p, at in made if not p.armed], process)
             except ProbeError as error:
                 registration.refused.append(error)
         with self._lock:
@@ -263,7 +281,7 @@ class Registrations:
         results: list[tuple[Location, Verdict | ProbeError]] = []
         process = self._process()
         for spec in [specs] if isinstance(specs, str) else specs:
-            resolution = self._resolve(spec)
+            resolution = self._resolve(spec, process.pid)
             results += [(Location(error.address or 0, spec), error) for error in resolution.refused]
             results += [(location, _judge(process, location)) for location in resolution.locations]
         return results

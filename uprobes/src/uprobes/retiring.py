@@ -37,8 +37,7 @@ def retire(engine: "Engine", process: Process) -> None:
 
 
 def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Process) -> None:
-    """Bring a thread out of slots and steps, and back in front of a breakpoint it was stopped by.
-    """
+    """Bring a thread out of slots and steps, or back in front of the breakpoint it met."""
     registers, machine = tracee.registers, tracee.machine
     if tracee.step is not None:
         engine.signals.give_up_step(tracee)
@@ -67,8 +66,8 @@ def _unmap(process: Process, home: Process) -> None:
     try:
         if home.guard is not None:
             home.guard.remove(process)
-        for area in home.pool.areas:
-            process.call("munmap", area.address, area.size)
+        for start, end in home.areas:
+            process.call("munmap", start, end - start)
     except (OSError, ProbeError):
         return
     finally:

@@ -59,6 +59,14 @@ class Returns:
         self.frames: dict[int, Frame] = {}
         self.by_thread: dict[int, list[int]] = {}
 
+    def copied(self, process: "Process", tid: int) -> "Returns":
+        """Return the same for a copy of the process's memory, in which `tid` is the only thread."""
+        copy = Returns(process, self.trampoline)
+        for place, frame in self.frames.items():
+            copy.frames[place] = Frame(place, frame.original, tid, list(frame.instances))
+        copy.by_thread[tid] = list(copy.frames)
+        return copy
+
     def enter(self, hit: Hit, probe: "Uretprobe", saved: object) -> None:
         """Take over the return address of the function that `hit` has just entered; raises
         NotMapped.
@@ -86,8 +94,7 @@ class Returns:
         frame.instances.append(ReturnInstance(probe, tracee.tid, time.perf_counter_ns(), saved))
 
     def leave(self, tracee: Tracee) -> bool:
-        """End the call whose return brought a thread to the trampoline; False when none is known.
-        """
+        """End the call that returned to the trampoline; False when none is known."""
         now = time.perf_counter_ns()
         machine = self.process.machine
         sp = tracee.registers[machine.sp]
@@ -106,8 +113,7 @@ class Returns:
         return self.frames.get(max(places)) if places else None
 
     def _bury(self, frame: Frame, tracee: Tracee) -> None:
-        """End the frames that were called from within `frame` on the same stack and never returned.
-        """
+        """End frames that were called from within `frame` on its stack and never returned."""
         deeper = [p for p in self.by_thread.get(frame.tid, ()) if p < frame.place]
         if not deeper:
             return

@@ -42,7 +42,7 @@ class Signals:
         self.note_restart(tracee, number)
         process = tracee.process
         ip = tracee.registers[process.machine.ip]
-        if process.pool.holds(ip):
+        if process.holds(ip):
             if number in FAULTS and (info := ptrace.signal_info(tracee.tid)).synchronous:
                 self._fault_in_copy(tracee, ip, info)
             else:
@@ -64,8 +64,7 @@ class Signals:
             tracee.restart()
 
     def leave_slot(self, tracee: Tracee) -> None:
-        """Bring a stopped thread whose registers are loaded out of any slot, to the original code.
-        """
+        """Bring a stopped thread, its registers loaded, out of any slot to the original code."""
         process = tracee.process
         ip_name = process.machine.ip
         ip = tracee.registers[ip_name]

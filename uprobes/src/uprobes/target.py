@@ -24,6 +24,9 @@ F = TypeVar("F", bound=Callable[..., object])
 
 log = logging.getLogger("uprobes")
 
+LINKER = "the dynamic linker"
+"""What the probe by which we are told of mapped objects calls itself."""
+
 
 class Target(Session):
     """A traced process and its probes; `attach` and `spawn` make one.
@@ -34,7 +37,7 @@ class Target(Session):
     def __init__(self, resolver: Resolver, policy: Policy | None = None) -> None:
         super().__init__(policy)
         self.failures: list[tuple[Probe, Exception]] = []
-        self._linker: Uprobe | None = None
+        self._watching = False
         arming = self._engine.arming
         self._registrations = Registrations(
             resolver,
@@ -150,11 +153,12 @@ class Target(Session):
 
     def _await(self, made: Registration) -> Registration:
         """Watch the dynamic linker as soon as something waits for an object to be mapped."""
-        if made.pending and self._linker is None and not self.detached:
+        if made.pending and not self._watching and not self.detached:
 
             def watch() -> None:
-                self._watch_linker()
-                self._registrations.arm_pending()  # it may have been mapped meanwhile
+                self._watch_linker(self._process())
+                # It may have been mapped meanwhile.
+                self._registrations.arm_pending(self._process())
 
             self._quietly(watch)
         return made
@@ -189,20 +193,21 @@ class Target(Session):
     def _execed(self, process: Process, lost: list[Probe]) -> None:
         self._registrations.resolver.forget(process.pid)
         if process.pid == self.pid:
-            self._registrations.wait_again(
-                p for p in lost if p is not self._linker and not p.spec.startswith("va:")
-            )
-            self._watch_linker()
-            self._registrations.arm_pending()
+            again = (p for p in lost if p.spec != LINKER and not p.spec.startswith("va:"))
+            self._registrations.wait_again(again, process)
+        else:
+            self._registrations.follow(process)
+        self._watch_linker(process)
+        self._registrations.arm_pending(process)
 
-    def _watch_linker(self) -> None:
+    def _watch_linker(self, process: Process) -> None:
         """Be told when the dynamic linker has mapped or unmapped objects."""
-        address = self._registrations.resolver.linker_hook(self.pid)
+        address = self._registrations.resolver.linker_hook(process.pid)
+        self._watching = True
         if address is not None:
-            self._linker = Uprobe(self.pid, address, lambda _hit: self._objects_changed())
-            where = Location(address, "the dynamic linker")
-            self._engine.arming.arm(self._process(), [(self._linker, where)])
+            hook = Uprobe(process.pid, LINKER, lambda hit: self._objects_changed(hit.process))
+            self._engine.arming.arm(process, [(hook, Location(address, LINKER))])
 
-    def _objects_changed(self) -> None:
-        self._registrations.resolver.forget(self.pid)
-        self._registrations.arm_pending()
+    def _objects_changed(self, process: Process) -> None:
+        self._registrations.resolver.forget(process.pid)
+        self._registrations.arm_pending(process)

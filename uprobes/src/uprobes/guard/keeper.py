@@ -69,6 +69,12 @@ class Guard:
         process.memory.write(self.base + layout.OLD_ACTION.offset, old)
         swap_action(process, layout.ACTION.pack(made.handler, flags, made.restorer, mask))
 
+    def copied(self, process: "Process") -> "Guard":
+        """Return the same for a copy of the process's memory."""
+        copy = Guard(process, self.base, self.handler)
+        copy.rows, copy._buffer, copy._places = self.rows.copy(), self._buffer, dict(self._places)
+        return copy
+
     def remove(self, process: "Process") -> None:
         """Put the program's own disposition back, if ours is still in place; needs a stopped
         thread.

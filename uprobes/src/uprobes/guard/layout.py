@@ -66,8 +66,7 @@ ACTION = struct.Struct("<QQQQ")
 
 @dataclass(frozen=True, slots=True)
 class GuardCode:
-    """The handler for one address of the area: its bytes, where it is entered, how it is installed.
-    """
+    """The handler for one address of the area: its bytes, its entry, how it is installed."""
 
     code: bytes
     handler: int

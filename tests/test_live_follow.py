@@ -1,0 +1,82 @@
+"""Children that are followed: forks inherit their probes, new programs get them by name."""
+
+import subprocess
+import sys
+
+import pytest
+
+import uprobes
+
+pytestmark = pytest.mark.live
+
+FORKS = """
+import os, sys
+for number in range(3):
+    pid = os.fork()
+    if pid == 0:
+        for _ in range(100): os.getppid()
+        os._exit(number)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == number
+for _ in range(50): os.getppid()
+"""
+
+
+def probed(argv, spec, **options):
+    """Run a command with children followed; return its end, its probes, and the hits by process."""
+    by_pid = {}
+
+    def count(hit):
+        by_pid[hit.pid] = by_pid.get(hit.pid, 0) + 1
+
+    with uprobes.spawn(argv, follow_forks=True) as target:
+        registration = target.register(spec, count, **options)
+        status = target.run(60)
+        return status, registration.probes, by_pid, target.pid
+
+
+@pytest.mark.parametrize("method", [None, "inline", "step", "boost"])
+def test_a_forked_child_goes_on_with_the_probes_of_its_parent(method):
+    status, probes, by_pid, pid = probed(
+        [sys.executable, "-c", FORKS], "libc:getppid", method=method
+    )
+    assert status == uprobes.ExitStatus(0, None)
+    assert by_pid.pop(pid) == 50
+    assert list(by_pid.values()) == [100, 100, 100]
+    assert sum(probe.hits for probe in probes) == 350
+
+
+def test_children_that_are_not_followed_are_clean():
+    """Case U5: a child must neither meet a breakpoint nor begin in a slot."""
+    hits = []
+    with uprobes.spawn([sys.executable, "-c", FORKS]) as target:
+        target.register("libc:getppid", lambda hit: hits.append(hit.pid))
+        status = target.run(60)
+    assert status == uprobes.ExitStatus(0, None)
+    assert hits == [target.pid] * 50
+
+
+def test_a_return_under_way_when_a_child_is_forked_ends_in_both(tmp_path):
+    """Case R-9: the child returns through the trampoline as well."""
+    ends = []
+    with uprobes.spawn([sys.executable, "-c", FORKS], follow_forks=True) as target:
+        target.register("libc:fork", lambda ret: ends.append((ret.pid, ret.value)), returns=True)
+        status = target.run(60)
+    assert status == uprobes.ExitStatus(0, None)
+    assert len(ends) == 6
+    assert [value for pid, value in ends if pid != target.pid] == [0, 0, 0]
+    children = {value for pid, value in ends if pid == target.pid}
+    assert children == {pid for pid, _ in ends} - {target.pid}
+
+
+def test_programs_that_a_shell_starts_are_probed_by_name(tmp_path):
+    text = tmp_path / "text"
+    text.write_bytes(b"abc\n" * 1000)
+    command = f"gzip -c {text} | gzip -dc | tail -1; exit 3"
+    plain = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+    with uprobes.spawn(["sh", "-c", command], follow_forks=True) as target:
+        registration = target.register(["libc:malloc", "gzip:*"])
+        status = target.run(60)
+    assert status == uprobes.ExitStatus(3, None) == uprobes.ExitStatus(plain.returncode, None)
+    objects = {probe.location.object for probe in registration.probes if probe.hits}
+    assert "gzip" in objects
+    assert any("libc" in name for name in objects)
