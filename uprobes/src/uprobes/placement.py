@@ -30,7 +30,7 @@ POLL_BELOW_NS = 150_000
 """Mean time from hit to hit above which looking is in vain, and not even tried."""
 WORTH_IT = 0.9
 """Looking burns CPU time: it must bring hits down to this part of what they take without."""
-STRETCH = 32
+STRETCH = 16
 """Reviews over which one way of waiting is timed."""
 TRY_EVERY = 16
 """After so many stretches the slower way is timed once more."""
