@@ -51,7 +51,9 @@ def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Proc
         if returned is not None and returned(tracee):
             tracee.pending = None
             return
-        hit = ptrace.signal_info(tracee.tid).code == TrapCode.KERNEL
+        # The stop of the one whose handler is detaching may have become another by calls we made.
+        hit = tracee is engine.current
+        hit = hit or ptrace.signal_info(tracee.tid).code == TrapCode.KERNEL
         # All breakpoints are out by now: one that is not there any more was ours, though its probe
         # may have gone before the hit was taken.
         if hit and process.memory.read(address, 1) != machine.arch.breakpoint[:1]:

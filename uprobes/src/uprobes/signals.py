@@ -145,10 +145,9 @@ class Signals:
 
     def trap_itself(self, tracee: Tracee) -> None:
         """Give a program that steps itself the trap behind an instruction that was emulated."""
-        tracee.flush()
         info = ptrace.signal_info(tracee.tid).trap(tracee.registers[tracee.machine.ip])
-        ptrace.set_signal_info(tracee.tid, info)
-        tracee.resume(signal.SIGTRAP)
+        tracee.hold_trap(info)
+        tracee.resume()
 
     def _interrupt_call(self, tracee: Tracee, step: Step, number: int) -> None:
         """Let a signal into a system call that is being stepped: it may have been waiting for just
