@@ -1,4 +1,4 @@
-"""What it takes to put 10,000 probes in and to take them out, beside bare writes and the kernel's own uprobes."""
+"""What it takes to put 10,000 probes in and to take them out, beside bare writes and the kernel."""
 
 import os
 import time
@@ -140,7 +140,8 @@ def bulk_costs(rounds: int) -> Section:
                     missing[name] = str(error)
     section = Section(
         f"Putting {CROWD:,} probes in and taking them out",
-        "One process, every probe in one call; symbols were read before. With ours each probe is checked by a hit.",
+        "One process, every probe in one call; symbols were read before. Each of ours is checked by"
+        " a hit.",
     )
     limit = [pair[0] for pair in taken["raw writes, the text as a whole"]]
     for name, _, is_ours in WAYS:

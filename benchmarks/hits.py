@@ -1,10 +1,14 @@
-"""What one hit costs, by method and tool: all tools attached at once, each to a victim of its own, measured in turns."""
+"""What one hit costs, by method and tool.
+
+All tools are attached at once, each to a victim of its own, and measured in turns.
+"""
 
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from benchmarks.quiet import wait_for_quiet
 from benchmarks.report import Figure, Goal, Ratio, Section, ratio
 from benchmarks.tracers import GDB, LIBDEBUG, Tool, Tracing, limit, ours
 from benchmarks.victims import CROWD, Ended, Missing, Victim, cpu_ns
@@ -12,9 +16,16 @@ from benchmarks.victims import CROWD, Ended, Missing, Victim, cpu_ns
 ROUND_NS = 30_000_000
 """How long one victim calls its function in one round."""
 REST = 0.25
-"""Seconds between two turns, so that whatever one tool asked of the machine is given back before the next."""
+"""Seconds between two turns, in which what a tool asked of the machine is given back."""
 LIMIT_GOAL, LIBDEBUG_GOAL, GDB_GOAL = Goal(1.4), Goal(4, at_most=False), Goal(10, at_most=False)
 CROWD_GOAL = Goal(1.1)
+PATIENCE = 1.0
+"""Seconds to wait in each turn for others to leave the machine alone."""
+IN_VAIN = 5
+"""After so many turns in which they did not, nobody waits any more."""
+ONE_STOP = "C loop, one stop, PEEKUSER + POKEUSER"
+STEPPED = "C loop, two stops, a copy stepped"
+IN_PLACE = "C loop, two stops, stepped in place"
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,9 @@ class Placement:
     victim: frozenset[int] | None
     tool: frozenset[int] | None
     by_cpu_time: bool = False
-    """Whether CPU time is taken for wall time: on one CPU they are the same while nobody else is on it."""
+    """Whether CPU time is taken for wall time: on one CPU they are the same, but for what others
+    do there.
+    """
 
 
 def placements(allowed: Collection[int]) -> Iterator[Placement]:
@@ -52,6 +65,8 @@ class Contestant:
     missing: str = ""
     calls: int = 0
     count: int = 0
+    disturbed: int = 0
+    """How many turns began although somebody else used the machine."""
 
     @property
     def name(self) -> str:
@@ -59,11 +74,26 @@ class Contestant:
         return self.label or f"{self.tool.name}: {self.function.removeprefix('begins_')}"
 
 
+def short_line_up() -> list[Contestant]:
+    """Give one contestant of each kind, for the placements in which every hit takes long."""
+    lea = "begins_lea"
+    return [
+        Contestant(limit("pokeuser"), lea, ONE_STOP),
+        Contestant(limit("getregs"), lea, "C loop, one stop, GETREGS + SETREGS"),
+        Contestant(ours("boost"), lea),
+        Contestant(ours("emulate"), "begins_nop5"),
+        Contestant(limit("step"), lea, STEPPED),
+        Contestant(ours("step"), lea),
+        Contestant(LIBDEBUG, lea),
+        Contestant(GDB, lea),
+    ]
+
+
 def line_up() -> list[Contestant]:
     """Give the contestants of the table; the limits and peers come first."""
     lea = "begins_lea"
     return [
-        Contestant(limit("pokeuser"), lea, "C loop, one stop, PEEKUSER + POKEUSER"),
+        Contestant(limit("pokeuser"), lea, ONE_STOP),
         Contestant(limit("getregs"), lea, "C loop, one stop, GETREGS + SETREGS"),
         Contestant(ours("boost"), lea),
         Contestant(ours("boost"), "begins_push"),
@@ -73,9 +103,9 @@ def line_up() -> list[Contestant]:
         Contestant(ours("emulate"), "begins_jcc"),
         Contestant(ours("emulate"), "begins_push"),
         Contestant(ours("emulate"), "begins_call"),
-        Contestant(limit("step"), lea, "C loop, two stops, a copy stepped"),
+        Contestant(limit("step"), lea, STEPPED),
         Contestant(ours("step"), lea),
-        Contestant(limit("inline"), lea, "C loop, two stops, stepped in place"),
+        Contestant(limit("inline"), lea, IN_PLACE),
         Contestant(ours("inline"), lea),
         Contestant(LIBDEBUG, lea),
         Contestant(GDB, lea),
@@ -98,12 +128,18 @@ def compete(
             stack.callback(_end, contestant, tracing)
             running.append((contestant, victim, tracing))
             _choose_count(contestant, victim)
+        disturbed = 0
         for turn in range(rounds):
             first = turn % len(running)
             for contestant, victim, tracing in running[first:] + running[:first]:
                 time.sleep(REST)
-                # Brings code into the caches, and our own tool to what it does while hits are dense.
-                _call(contestant, victim, max(50, contestant.count // 4))
+                if not placement.by_cpu_time:
+                    patience = PATIENCE if disturbed < IN_VAIN else 0
+                    quiet = wait_for_quiet(patience)
+                    contestant.disturbed += not quiet
+                    disturbed = 0 if quiet else disturbed + 1
+                # Brings code into the caches, and our tool to what it does while hits are dense.
+                _call(contestant, victim, contestant.count // 2)
                 took = _spent(contestant, victim, tracing, placement)
                 contestant.rounds.append(took / 1000)
 
@@ -124,10 +160,9 @@ def _call(contestant: Contestant, victim: Victim, count: int) -> float:
 
 
 def _choose_count(contestant: Contestant, victim: Victim) -> None:
-    count = 50
-    _call(contestant, victim, count)
-    cost = _call(contestant, victim, count)
-    contestant.count = max(count, int(ROUND_NS / cost))
+    for count in (50, 200):
+        cost = _call(contestant, victim, count)
+    contestant.count = max(100, int(ROUND_NS / cost))
 
 
 def _end(contestant: Contestant, tracing: Tracing) -> None:
@@ -138,24 +173,20 @@ def _end(contestant: Contestant, tracing: Tracing) -> None:
 
 def hit_costs(placement: Placement, rounds: int) -> Section:
     """Measure the hit cost of every method and tool in one placement."""
-    contestants = line_up()
+    contestants = line_up() if placement.by_cpu_time else short_line_up()
     compete(contestants, placement, rounds)
     by_name = {c.name: c for c in contestants}
-    one_stop = by_name["C loop, one stop, PEEKUSER + POKEUSER"]
-    stepped = by_name["C loop, two stops, a copy stepped"]
-    in_place = by_name["C loop, two stops, stepped in place"]
-    peers = [
-        (c, goal)
-        for c, goal in (
-            (by_name["libdebug: lea"], LIBDEBUG_GOAL),
-            (by_name["gdb Python breakpoint: lea"], GDB_GOAL),
-        )
-        if c.rounds
-    ]
+    bounds = {
+        "uprobes, step": by_name[STEPPED],
+        "uprobes, inline": by_name.get(IN_PLACE, by_name[STEPPED]),
+    }
+    one_stop = by_name[ONE_STOP]
+    peers = ((by_name["libdebug: lea"], LIBDEBUG_GOAL), (by_name["gdb: lea"], GDB_GOAL))
     section = Section(
         f"Cost of a hit, {placement.name}",
-        "Wall time of the victim per call of a probed function whose first argument the tool reads at each hit."
-        " The C loop to compare with is the cheapest with as many stops.",
+        "Wall time of the victim per call of a probed function whose first argument the tool reads"
+        " at each hit. The C loop to compare with is the cheapest with as many stops."
+        + (" CPU time of both stands for wall time." if placement.by_cpu_time else ""),
     )
     for c in contestants:
         if c.missing:
@@ -163,39 +194,48 @@ def hit_costs(placement: Placement, rounds: int) -> Section:
             continue
         ratios = []
         if c.tool.name.startswith("uprobes"):
-            bound = {"uprobes, step": stepped, "uprobes, inline": in_place}.get(
-                c.tool.name, one_stop
-            )
-            goal = LIMIT_GOAL if bound is one_stop else None
+            bound = bounds.get(c.tool.name, one_stop)
+            held = bound is one_stop
             if bound.rounds:
+                goal = LIMIT_GOAL if held else None
                 ratios.append(Ratio("over the C loop", ratio(c.rounds, bound.rounds), goal))
-            for peer, peer_goal in peers:
-                name = f"{peer.tool.name} over ours"
-                held = peer_goal if bound is one_stop else None
-                ratios.append(Ratio(name, ratio(peer.rounds, c.rounds), held))
-        section.figures.append(Figure(c.name, tuple(c.rounds), ratios=tuple(ratios)))
+            ratios += [
+                Ratio(
+                    f"{peer.tool.name} over it",
+                    ratio(peer.rounds, c.rounds),
+                    goal if held else None,
+                )
+                for peer, goal in peers
+                if peer.rounds
+            ]
+        note = f"{c.disturbed} of {rounds} turns on a busy machine" if c.disturbed else ""
+        section.figures.append(Figure(c.name, tuple(c.rounds), ratios=tuple(ratios), note=note))
     return section
 
 
 def slow_down(sections: Sequence[Section]) -> Section:
-    """Compare the placements: how much dearer a hit is for each tool than with everything on one CPU."""
+    """Compare the placements: how much dearer a hit is for each tool than on one CPU."""
     bound, *rest = sections
     result = Section(
         "What placement does to each tool",
-        "The medians of the tables above: with everything bound to one CPU, and how many times that elsewhere.",
+        "The medians of the tables above: with everything bound to one CPU, and how many times"
+        " that elsewhere.",
     )
     for figure in bound.figures:
         if figure.rounds:
             others = [
-                (s.title.partition(", ")[2], next(f for f in s.figures if f.name == figure.name))
-                for s in rest
+                (section.title.partition(", ")[2], other)
+                for section in rest
+                for other in section.figures
+                if other.name == figure.name
             ]
             ratios = tuple(
                 Ratio(place, other.median / figure.median)
                 for place, other in others
                 if other.rounds
             )
-            result.figures.append(Figure(figure.name, figure.rounds, ratios=ratios))
+            if ratios:
+                result.figures.append(Figure(figure.name, figure.rounds, ratios=ratios))
     return result
 
 

@@ -1,4 +1,4 @@
-"""The kernel's uprobe_multi as a peer: one BPF program that does nothing, linked to many functions at once."""
+"""The kernel's uprobe_multi as a peer: a BPF program, which does nothing, on many functions."""
 
 import ctypes
 import errno
@@ -60,11 +60,11 @@ def _program() -> int:
 
 
 def attach(path: str, offsets: Sequence[int], pid: int) -> int:
-    """Probe many file offsets in one process; closing the descriptor that is returned takes them out."""
+    """Probe many file offsets in one process; closing what is returned takes them out."""
     name = ctypes.create_string_buffer(os.fsencode(path))
     places = (ctypes.c_uint64 * len(offsets))(*offsets)
-    # link_create: prog_fd, target_fd, attach_type, flags, then uprobe_multi (path, offsets, reference counters,
-    # cookies, count, flags, pid).
+    # link_create: prog_fd, target_fd, attach_type, flags, then uprobe_multi: path, offsets,
+    # reference counters, cookies, count, flags, pid.
     return _bpf(
         LINK_CREATE,
         struct.pack(

@@ -28,7 +28,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How one figure compares with another, round by round: the median of the ratios, and its goal if any."""
+    """How one figure compares with another: the median of the rounds' ratios, and its goal."""
 
     to: str
     value: float
@@ -94,7 +94,7 @@ def number(value: float) -> str:
 
 
 def headings(section: Section) -> list[str]:
-    """Give the table's columns: name, median, spread, then one for each thing that figures are compared with."""
+    """Give the table's columns: name, median, spread, and one for each thing compared with."""
     ratios = {r.to: r.heading for f in section.figures for r in f.ratios if r.goal is None}
     ratios |= {r.to: r.heading for f in section.figures for r in f.ratios if r.goal is not None}
     return ["", "median", "quarters", *ratios.values()]
@@ -104,7 +104,7 @@ def cells(section: Section, figure: Figure) -> list[str]:
     """Write one figure for the columns of its table."""
     columns = headings(section)[3:]
     if not figure.rounds:
-        return [figure.name, "–", "–", *("" for _ in columns)]
+        return [figure.name, "-", "-", *("" for _ in columns)]
     low, high = figure.spread
     by_column = {
         column: str(r) for r in figure.ratios for column in columns if column.startswith(r.to)
@@ -112,7 +112,7 @@ def cells(section: Section, figure: Figure) -> list[str]:
     return [
         figure.name,
         f"{number(figure.median)} {figure.unit}",
-        f"{number(low)}–{number(high)}",
+        f"{number(low)} … {number(high)}",
         *(by_column.get(column, "") for column in columns),
     ]
 
@@ -149,7 +149,8 @@ def machine() -> str:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
+    system, python = platform.release(), platform.python_version()
+    return f"{model}, {os.cpu_count()} CPUs, Linux {system}, Python {python}"
 
 
 def markdown(sections: Iterable[Section]) -> str:

@@ -1,4 +1,7 @@
-"""The tools that are compared: each puts a breakpoint on one function and reads its first argument at every hit."""
+"""The tools that are compared.
+
+Each puts a breakpoint on one function and reads its first argument at every hit.
+"""
 
 import importlib.util
 import os
@@ -27,7 +30,10 @@ FIRST_LENGTHS = {
 
 @dataclass(frozen=True)
 class Tool:
-    """One way of tracing: `command(victim, function)` gives the arguments, `check` raises Missing."""
+    """One way of tracing.
+
+    `command(victim, function)` gives the arguments, `check` raises Missing.
+    """
 
     name: str
     command: Callable[[Victim, str], Sequence[str]]
@@ -99,7 +105,7 @@ LIBDEBUG = Tool(
     check=_has_libdebug,
 )
 GDB = Tool(
-    "gdb Python breakpoint",
+    "gdb",
     lambda _victim, _function: [
         "gdb",
         "-nx",
@@ -148,7 +154,7 @@ class Tracing:
                 self.process.kill()
                 said = (heard + self.process.communicate()[1]).decode(errors="replace").strip()
                 raise Missing(
-                    f"{self.tool.name} did not begin: {said.splitlines()[-1] if said else 'no reason'}"
+                    f"{self.tool.name} did not begin: {(said.splitlines() or ['no reason'])[-1]}"
                 )
             heard += part
 
@@ -165,5 +171,5 @@ class Tracing:
                 self.hits = int(line.split()[1])
                 return self.hits
         raise Ended(
-            f"{self.tool.name} did not say its hits: {wrong.decode(errors='replace').strip()[-300:]}"
+            f"{self.tool.name} did not say its hits: {wrong.decode(errors='replace')[-300:]}"
         )

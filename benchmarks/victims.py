@@ -129,7 +129,7 @@ class Victim:
         return [self.address(f"member_{number:05d}") for number in range(count)]
 
     def call(self, function: str, count: int, threads: int = 1) -> Answer:
-        """Let it call a function; raises Ended, and AssertionError when a call returned something wrong."""
+        """Let it call a function; raises Ended, AssertionError when a call returned nonsense."""
         return self._order(f"call {function} {count} {threads}")
 
     def sweep(self, times: int = 1) -> Answer:

@@ -1,5 +1,6 @@
 """gdb's Python breakpoints as a tracer, run inside gdb; PID and ADDRESS come by the environment."""
 
+import contextlib
 import os
 
 import gdb
@@ -29,10 +30,8 @@ for setting in (
 gdb.execute(f"attach {pid}", to_string=True)
 Counting(f"*{address:#x}")
 print("ready", flush=True)
-try:
+with contextlib.suppress(KeyboardInterrupt):
     gdb.execute("continue", to_string=True)
-except KeyboardInterrupt:
-    pass
 print("hits", hits, total, flush=True)
 gdb.execute("delete", to_string=True)
 gdb.execute("detach", to_string=True)

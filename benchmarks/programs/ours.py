@@ -1,4 +1,4 @@
-"""Our own toolkit as a tracer: PID METHOD ADDRESS [ADDRESS …]; the first address is the one that is hit."""
+"""Our own toolkit as a tracer: PID METHOD ADDRESS [ADDRESS …]; the first is the one that is hit."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ from uprobes import Uprobe
 
 
 def main() -> None:
-    """Probe until SIGTERM, reading the first argument at every hit; then print how many hits there were."""
+    """Probe until SIGTERM, reading the first argument at every hit; then print the hits."""
     pid, method = int(sys.argv[1]), None if sys.argv[2] == "any" else sys.argv[2]
     addresses = [int(text, 0) for text in sys.argv[3:]]
     total = 0
