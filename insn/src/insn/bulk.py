@@ -23,6 +23,8 @@ PADDING = 32
 _CHUNK = 1 << 21
 _LANE = 96
 _BLOCK = 1 << 13
+_FEW = 8
+"""For fewer prefixes than this the records are made in advance."""
 _EVERY_BIT = (1 << 64) - 1
 _LENGTH, _SIZE, _NO_SIZE = np.uint64(0xFF), np.uint64(0xFF << 24), np.uint64(0)
 
@@ -101,7 +103,8 @@ def _scan_each(
         forms[where] = lookup.forms.exactly(text[offsets[where] :].tobytes())
         before[where] = 0
     out = np.empty((len(offsets), 3), np.uint64)
-    _fill(out, lookup.forms, arch, windows, at, offsets, address, forms, before)
+    grown = lookup.forms.grown(_FEW)
+    _fill(out, lookup.forms, grown, arch, windows, at, offsets, address, forms, before)
     return out.view(RECORD).reshape(-1)
 
 
@@ -127,18 +130,21 @@ def _scan_all(
         at, packed, reached = _follow(buffer, windows, end, arch, lookup, here)
         if count + len(at) > len(out):
             out = np.concatenate([out[:count], np.empty((len(at) + len(text) // 2, 3), np.uint64)])
+        grown = forms.grown(_FEW)
         for block in range(0, len(at), _BLOCK):  # small enough for the fast caches
             some, form = at[block : block + _BLOCK], packed[block : block + _BLOCK]
             records = out[count : count + len(some)]
             base = address + position
-            _fill(records, forms, arch, windows, some, some, base, form & 0xFFFFFF, form >> 24)
+            _fill(
+                records, forms, grown, arch, windows, some, some, base, form & 0xFFFFFF, form >> 24
+            )
             count += len(some)
         position = _next(position + end, position + reached, restarts)
     tail = []
     while position < len(text):
         tail.append(position)
         number = forms.exactly(text[position : position + arch.max_length].tobytes())
-        position = _next(position + 1, position + max(int(forms.lengths[number]), 1), restarts)
+        position = _next(position + 1, position + int(forms.steps[number]), restarts)
     rest = _scan_each(text, address, arch, lookup, np.array(tail, np.intp))
     if count + len(rest) > len(out):
         out = np.concatenate([out[:count], np.empty((len(rest), 3), np.uint64)])
@@ -166,12 +172,11 @@ def _follow(
 
     def step(at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         numbers, before = lookup.look_up(buffer, windows, at)
-        lengths = forms.lengths.take(numbers)
-        nothing = lengths == 0
-        lengths += before
         # Where nothing begins, be it because of too many prefixes, the next byte is tried.
-        nothing |= lengths > arch.max_length
-        lengths[nothing] = 1
+        lengths = forms.steps.take(numbers)
+        lengths += before
+        if lengths.max() > arch.max_length:
+            lengths[lengths > arch.max_length] = 1
         return numbers | before << 24, lengths
 
     return follow(step, lookup.lane_starts(buffer[:end], _LANE), end, restarts)
@@ -180,6 +185,7 @@ def _follow(
 def _fill(
     out: NDArray[np.uint64],
     forms: Forms,
+    grown: NDArray[np.uint64],
     arch: Arch,
     windows: NDArray[np.uint32],
     at: NDArray[np.intp],
@@ -189,12 +195,12 @@ def _fill(
     before: NDArray[np.int32],
 ) -> None:
     """Write records by form, number of prefixes, and the target that the bytes at `at` name."""
-    parts = forms.parts.take(numbers)
-    parts += forms.growth.take(numbers) * before.astype(np.uint64)
-    long = (parts & _LENGTH) > np.uint64(arch.max_length)
-    if long.any():
+    if len(before) and before.max() < _FEW:
+        parts = grown.take(numbers * _FEW + before)
+    else:
+        parts = forms.parts.take(numbers) + forms.growth.take(numbers) * before.astype(np.uint64)
+        long = (parts & _LENGTH) > np.uint64(arch.max_length)
         parts[long] = forms.parts[NOTHING]
-        numbers[long] = NOTHING
     addresses = offsets.astype(np.uint64) + np.uint64(address & _EVERY_BIT)
     targets = np.zeros(len(at), np.uint64)
     relative = np.flatnonzero((parts & _SIZE) != _NO_SIZE)

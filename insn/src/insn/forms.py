@@ -94,7 +94,8 @@ class Forms:
 
     `parts` is a record's middle eight bytes, `masks` the bits that a target can have. Lengths and
     offsets of a form count from behind the prefixes that were stripped before it was looked up:
-    `growth` times their number is to be added to `parts`. `lengths` are those in `parts`.
+    `growth` times their number is to be added to `parts`. `steps` is how far it is to
+    what follows: the length, or 1 where nothing is.
     """
 
     def __init__(self, arch: Arch) -> None:
@@ -103,7 +104,7 @@ class Forms:
         self.parts: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
         self.masks: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
         self.growth: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
-        self.lengths: NDArray[np.int32] = np.zeros(1 << 10, np.int32)
+        self.steps: NDArray[np.int32] = np.zeros(1 << 10, np.int32)
         self._undecodable = refuse_all(
             "undecodable",
             "no instruction begins with these bytes",
@@ -117,7 +118,7 @@ class Forms:
     ) -> int:
         number = self._count
         if number == len(self.parts):
-            for name in ("parts", "masks", "growth", "lengths"):
+            for name in ("parts", "masks", "growth", "steps"):
                 column = getattr(self, name)
                 setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
         fields = (length, flow, offset, size, kind, method_bits(found))
@@ -125,9 +126,20 @@ class Forms:
         self.parts[number] = packed | verdict_number(found) << 48
         self.masks[number] = mask
         self.growth[number] = (length > 0) + (1 << 16) * (size > 0)
-        self.lengths[number] = length
+        self.steps[number] = max(length, 1)
         self._count += 1
         return number
+
+    def grown(self, most: int) -> NDArray[np.uint64]:
+        """Give `parts` for each number of stripped prefixes below `most`, form by form.
+
+        What gets longer than an instruction may be is nothing.
+        """
+        counts = np.arange(most, dtype=np.uint64)
+        parts, growth = self.parts[: self._count, None], self.growth[: self._count, None]
+        found: NDArray[np.uint64] = parts + growth * counts
+        found[found & np.uint64(0xFF) > np.uint64(self.arch.max_length)] = self.parts[NOTHING]
+        return found.reshape(-1)
 
     def learn(self, code: bytes, stripped: int) -> int:
         """Learn the form of what `code` begins with, its `stripped` first prefixes not counted."""

@@ -275,7 +275,7 @@ class X86Forms:
         with 48 and one of a few opcodes; hardly anything else has such a pair of bytes inside.
         """
         lanes = len(buffer) // distance
-        rows = buffer[: lanes * distance].reshape(lanes, distance)[:, :32]
+        rows = buffer[: lanes * distance].reshape(lanes, distance)[:, :24]
         likely = self._opens[rows]
         likely[:, :-1] += self._follows[rows[:, 1:]] * (likely[:, :-1] == 2)
         starts: Positions = np.arange(lanes) * distance + likely.argmax(axis=1)
@@ -295,7 +295,7 @@ class X86Forms:
         flags = np.zeros(len(at), np.uint8)
         prefixed = np.flatnonzero(leads == _LEGACY)
         if len(prefixed):
-            count, found = self._strip(windows, at[prefixed])
+            count, found = self._strip(windows, at[prefixed], words[prefixed])
             stripped[prefixed] = count
             flags[prefixed] = found
             behind = windows.take(at[prefixed] + count)
@@ -347,6 +347,7 @@ class X86Forms:
         if len(missed):
             missed = np.setdiff1d(missed, odd, assume_unique=True)
             self._learn(buffer, keys, at, stripped, numbers, missed)
+        stripped[numbers == NOTHING] = 0
         return numbers, stripped
 
     def _learn(
@@ -386,23 +387,23 @@ class X86Forms:
         return bytes(prefixes) + rest, len(prefixes)
 
     def _strip(
-        self, windows: Windows, at: Positions
+        self, windows: Windows, at: Positions, words: Windows
     ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        """Count the legacy prefixes at each position, and tell which (of F2, F3: the last)."""
-        flags = self._flags.take(windows.take(at) & _LOW_BYTE)
-        count = (flags != 0).astype(np.int32)
-        active = np.flatnonzero(flags)
-        for _ in range(_LONGEST - 1):
-            more = self._flags.take(windows.take(at[active] + count[active]) & _LOW_BYTE)
-            going = more != 0
-            if not going.any():
-                break
-            active, more = active[going], more[going]
+        """Count the legacy prefixes where one leads, and tell which (of F2, F3: the last)."""
+        flags = self._flags.take(words & _LOW_BYTE)
+        count = np.ones(len(at), np.int32)
+        more = self._flags.take(words >> _EIGHT_BITS & _LOW_BYTE)
+        active = np.flatnonzero(more)
+        more = more[active]
+        while len(active):
             old = flags[active]
             old[more & (_REP | _REPNE) != 0] &= 255 - _REP - _REPNE
             old[more & _SEGMENT != 0] &= 255 - _CODE_SEGMENT
             flags[active] = old | more
             count[active] += 1
+            active = active[count[active] < _LONGEST]
+            more = self._flags.take(windows.take(at[active] + count[active]) & _LOW_BYTE)
+            active, more = active[more != 0], more[more != 0]
         return count, flags
 
     def _keys(self, words: Words) -> tuple[Words, NDArray[np.bool_], Positions]:
