@@ -198,9 +198,17 @@ class Lifetimes:
             self._left[pid] = status
         elif pid == tracee.tid and child_of_another_thread(pid):
             self._left[pid] = status
+            self._await_newborns(pid)
             tracee.detach()
             self._drop(tracee)
             self._left_by(tracee)
+
+    def _await_newborns(self, pid: int) -> None:
+        """Take in the threads of a process that have not reported their first stop yet."""
+        for tid in map(int, os.listdir(f"/proc/{pid}/task")):
+            if tid not in self.engine.tracees:
+                with contextlib.suppress(OSError):
+                    self.engine.on_stop(tid, ptrace.peek_one(tid))
 
     def _left_by(self, tracee: Tracee) -> None:
         """Report the end of a process left to another thread, when its last thread has ended."""
