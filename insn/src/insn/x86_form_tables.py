@@ -1,0 +1,215 @@
+"""Tables by which the forms of x86 instructions are found: which bits of the code make the key.
+
+They are made from the rows: a bit counts only where some row of the opcode asks for it.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from insn.x86_row import REG, RM, Property, Space
+from insn.x86_table import candidates
+
+Positions = NDArray[np.intp]
+Words = NDArray[np.uint64]
+Windows = NDArray[np.uint32]
+
+PADDING = 32
+"""Bytes that must follow the code in a buffer that windows are made from."""
+
+# What stands at the low 16 bits of a window: which of its bits make the key, or one of the second
+# line.
+_OPCODE, _MODRM, _MODRM_SIB, _MOD, _MOD_RM, _MOD_RM_SIB = range(6)
+PREFIX, ESCAPE, VEX2, _VEX3, EVEX, ODD = range(8, 14)
+
+_OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, REPNE, REP, SEGMENT, CODE_SEGMENT = 1, 2, 4, 8, 16, 32, 64
+FLAGS_AT = np.uint64(57)
+REX_AT = np.uint64(48)
+LOW_BYTE, LOW_PAIR, ESCAPE_BYTE = np.uint32(0xFF), np.uint32(0xFFFF), np.uint32(0x0F)
+EIGHT_BITS, THREE = np.uint32(8), np.uint32(3)
+LONGEST = 15
+
+_VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
+_XOP_SPACES = {8: Space.XOP8, 9: Space.XOP9, 10: Space.XOPA}
+_EVEX_SPACES = dict(
+    enumerate((Space.EVEX1, Space.EVEX2, Space.EVEX3, Space.EVEX4, Space.EVEX5, Space.EVEX6), 1)
+)
+
+
+def u64(value: int) -> np.uint64:
+    """Make a number of the type that arrays of keys have."""
+    return np.uint64(value & (1 << 64) - 1)
+
+
+EIGHT, BYTE, PAIR, NOP = u64(8), u64(0xFF), u64(0xFFFF), u64(0x90)
+
+
+def key_masks(lead: int) -> Words:
+    """Give the bits of a window that make the key, by what follows `lead` bytes and opcode."""
+    modrm = 8 * (lead + 1)
+    before = (1 << modrm) - 1
+    masks = np.zeros(16, np.uint64)
+    for kind, bits in (
+        (_OPCODE, 0),
+        (_MODRM, 0xFF),
+        (_MODRM_SIB, 0x7FF),
+        (_MOD, 0xC0),
+        (_MOD_RM, 0xC7),
+        (_MOD_RM_SIB, 0x7C7),
+    ):
+        masks[kind] = before | bits << modrm
+    return masks
+
+
+def _modrm_kinds() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Number the mask for each ModRM byte: where a row asks for reg or rm, and where none does.
+
+    In the second case only the shape of the operand counts: register, memory, and how long its
+    displacement is.
+    """
+    modrm = np.arange(256)
+    mod, rm = modrm >> 6, modrm & 7
+    full = np.where((mod < 3) & (rm == 4), _MODRM_SIB, _MODRM)
+    shape = np.where((mod < 3) & (rm == 4), _MOD_RM, _MOD)
+    shape[(mod == 0) & (rm >= 5)] = _MOD_RM  # rm 6: in 16-bit addresses
+    shape[(mod == 0) & (rm == 4)] = _MOD_RM_SIB
+    return full.astype(np.uint8), shape.astype(np.uint8)
+
+
+_ASKS_FOR_REGISTERS = 255 << REG | 255 << RM
+_ONE_BY_ONE = Property.UNIQUE | Property.VSIB | Property.MODREG
+
+
+@cache
+def space_table(space: Space) -> NDArray[np.uint8]:
+    """Number the mask for each opcode and ModRM of an opcode map, at index ModRM * 256 + opcode."""
+    full, shape = _modrm_kinds()
+    table = np.full((256, 256), _OPCODE, np.uint8)
+    for opcode in range(256):
+        cell = candidates[space * 256 + opcode]
+        if any(row.properties & _ONE_BY_ONE or row.by_immediate >= 0 for row in cell):
+            table[:, opcode] = ODD
+        elif any(row.has_modrm for row in cell):
+            asks = any(row.forbidden & _ASKS_FOR_REGISTERS for row in cell)
+            table[:, opcode] = full if asks else shape
+    return table.reshape(-1)
+
+
+@cache
+def first_table(bits: int) -> NDArray[np.uint8]:
+    """The table of the one-byte map, with what is no opcode of it marked."""
+    table = space_table(Space.ONE).reshape(256, 256).copy()
+    vex = np.arange(256) >= (0 if bits == 64 else 0xC0)
+    table[:, 0x0F] = ESCAPE
+    for opcode, kind in ((0xC5, VEX2), (0xC4, _VEX3), (0x62, EVEX)):
+        table[vex, opcode] = kind
+    table[np.arange(256) & 31 >= 8, 0x8F] = _VEX3
+    for byte in (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3):
+        table[:, byte] = PREFIX
+    if bits == 64:
+        table[:, 0x40:0x50] = ODD  # a REX prefix that another one follows
+        table[:, 0xD5] = ODD
+    return table.reshape(-1)
+
+
+@cache
+def prefix_flags(bits: int) -> NDArray[np.uint8]:
+    """Tell which prefix a byte is; 0: none. Of the segments only the code segment makes a form."""
+    flags = np.zeros(256, np.uint8)
+    flags[[0x66, 0x67, 0xF0, 0xF2, 0xF3]] = _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, REPNE, REP
+    flags[[0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65]] = SEGMENT
+    if bits != 64:
+        flags[0x2E] |= CODE_SEGMENT  # there it can be read, but not written
+    return flags
+
+
+# Bytes that often begin an instruction (some of them hardly do anything else), and what then often
+# is the second one.
+OPENINGS = {16: b"\x8b\x89", 32: b"\x8b\x89\xe8", 64: b"\x48\x4c"}
+OTHER_OPENINGS = bytes.fromhex("0f 31 41 44 45 62 66 83 85 c4 c5 e8 f2 f3")
+SECONDS = {64: bytes.fromhex("01 29 39 83 85 89 8b 8d")}
+
+
+def scores(openings: bytes, score: int) -> NDArray[np.uint8]:
+    """Give these bytes a score, all others 0."""
+    table = np.zeros(256, np.uint8)
+    table[list(openings)] = score
+    return table
+
+
+ALL_MASKS = np.concatenate([key_masks(lead) for lead in range(5)])
+
+
+def _cases() -> NDArray[np.int64]:
+    """Tell by what leads, and the byte behind it, where the opcode is and in which map.
+
+    A case is the number of bytes before the opcode, plus eight times the number of the map.
+    """
+    cases = np.zeros((16, 256), np.int64)
+    cases[ESCAPE] = 1 | Space.TWO << 3
+    cases[ESCAPE, 0x0F] = 1 | Space.NOW << 3
+    cases[ESCAPE, 0x38] = 2 | Space.THREE_38 << 3
+    cases[ESCAPE, 0x3A] = 2 | Space.THREE_3A << 3
+    cases[VEX2] = 2 | Space.VEX1 << 3
+    for kind, lead, bits, spaces in (
+        (_VEX3, 3, 31, _VEX_SPACES | _XOP_SPACES),
+        (EVEX, 4, 7, _EVEX_SPACES),
+    ):
+        for byte in range(256):
+            cases[kind, byte] = lead | spaces.get(byte & bits, Space.NOW) << 3
+    return cases.reshape(-1)
+
+
+CASES = _cases()
+# Register extensions that no row asks for (X and B), by what leads.
+UNASKED = np.zeros(16, np.uint64)
+UNASKED[[_VEX3, EVEX]] = 0x60 << 8
+EVEX_MASK = u64(7 << 24)
+
+
+@cache
+def all_spaces() -> NDArray[np.uint8]:
+    """The tables of all maps behind one another; 3DNow! and unknown maps have no keys."""
+    tables = [space_table(space) for space in Space]
+    tables[Space.NOW] = np.full(1 << 16, ODD, np.uint8)
+    return np.concatenate(tables)
+
+
+# The slot of a form in a direct table: 19 bits for opcode, ModRM and the base of SIB, one for
+# REX.W, three for prefixes.
+SLOTS = np.uint32(0xFFF80000)
+_WIDE_SLOT = 1 << 19
+_PREFIX_SLOTS = {
+    0: 0,
+    _OPERAND_SIZE: 1,
+    REP: 2,
+    REPNE: 3,
+    _LOCK: 4,
+    _ADDRESS_SIZE: 5,
+    _OPERAND_SIZE | REPNE: 6,
+}
+SLOT_COUNT = 1 << 23
+NO_SLOT = 1 << 31
+# Below the slot, `leads` tells how far the opcode is: 8 (bits) behind a REX prefix; or that a
+# legacy prefix leads.
+LEGACY = np.uint32(1)
+
+
+def leads(bits: int) -> Windows:
+    """Tell by the first two bytes (the first one lowest) whether they are prefixes, and of what."""
+    leads = np.zeros((256, 256), np.uint32)  # [second, first]
+    leads[:, np.flatnonzero(prefix_flags(bits))] = LEGACY
+    if bits == 64:
+        leads[:, 0x40:0x48] = 8
+        leads[:, 0x48:0x50] = 8 | _WIDE_SLOT
+        leads[0x90, 0x40:0x50] = 8 | NO_SLOT  # no NOP if REX.B names r8
+    return leads.reshape(-1)
+
+
+def flag_slots() -> Windows:
+    """Say where the slots of forms with these prefixes begin."""
+    slots = np.full(128, NO_SLOT, np.uint32)
+    for flags, number in _PREFIX_SLOTS.items():
+        slots[[flags, flags | SEGMENT]] = number << 20
+    return slots
