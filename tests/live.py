@@ -121,6 +121,26 @@ class Victim:
         self.process.stdout.close()
 
 
+def process_name(pid):
+    """Give the name of a process, None without one."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return None
+
+
+def process_state(pid):
+    """Give the letter of a process's state, None without one."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return None
+
+
+def tracer_of(pid):
+    """Give the number of the process that traces one, 0 for none."""
+    found = re.search(r"^TracerPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
 def mappings(pid):
     """List the mappings of a process: start, end, permissions, offset, path."""
     rows = []
