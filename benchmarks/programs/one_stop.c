@@ -5,6 +5,7 @@
 //   getregs   one stop: GETREGS, SETREGS with the copy's address, CONT; the copy jumps back
 //   pokeuser  one stop: PEEKUSER of the argument, POKEUSER of the program counter, CONT
 //   step      two stops: the copy is single-stepped, then the program counter is put right
+//   push      one stop: GETREGS, POKEDATA and SETREGS do the work of `push %rbp`, CONT
 //   inline    two stops: the original byte is put back, stepped over, and the breakpoint written again
 // Prints "ready", then on SIGTERM takes the breakpoint out and prints how many hits there were.
 #define _GNU_SOURCE
@@ -70,14 +71,14 @@ static void stepped(int thread)
 int main(int count, char **arguments)
 {
     if (count != 5) {
-        fprintf(stderr, "usage: one_stop PID ADDRESS LENGTH getregs|pokeuser|step|inline\n");
+        fprintf(stderr, "usage: one_stop PID ADDRESS LENGTH getregs|pokeuser|push|step|inline\n");
         return 2;
     }
     pid = atoi(arguments[1]);
     address = strtoull(arguments[2], NULL, 0);
     int length = atoi(arguments[3]), status;
-    const char *names[] = {"getregs", "pokeuser", "step", "inline"};
-    enum { GETREGS_WAY, POKEUSER_WAY, STEP_WAY, INLINE_WAY, WAYS } way = 0;
+    const char *names[] = {"getregs", "pokeuser", "push", "step", "inline"};
+    enum { GETREGS_WAY, POKEUSER_WAY, PUSH_WAY, STEP_WAY, INLINE_WAY, WAYS } way = 0;
     while (way < WAYS && strcmp(names[way], arguments[4]))
         way++;
     struct sigaction action = {.sa_handler = finish};
@@ -123,6 +124,11 @@ int main(int count, char **arguments)
             ptrace(PTRACE_GETREGS, thread, 0, &registers);
             sum += registers.rdi;
             registers.rip = way == INLINE_WAY ? address : address + COPY;
+            if (way == PUSH_WAY) {
+                registers.rip = address + length;
+                registers.rsp -= 8;
+                ptrace(PTRACE_POKEDATA, thread, registers.rsp, registers.rbp);
+            }
             if (way == INLINE_WAY)
                 put(address, before, 8);
             ptrace(PTRACE_SETREGS, thread, 0, &registers);

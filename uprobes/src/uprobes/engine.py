@@ -153,15 +153,20 @@ class Engine:
                         tracee.spare = None
             # From here on it may run: `quiesce` must not take it for stopped.
             self.current = None
-            if (
-                (onward := point.onward) is None
-                or tracee.registers.changed
-                or words[tracee.flags_word] & tracee.trap_flag
-            ):
+            if tracee.registers.changed or words[tracee.flags_word] & tracee.trap_flag:
                 self.execute(tracee, point, plan)
-            else:
+            elif (onward := point.onward) is not None:
                 request(pokeuser, tid, tracee.ip_offset, onward)
                 request(cont, tid, 0, 0)
+            elif plan.emulate is None or tracee.state is State.GONE:
+                self.execute(tracee, point, plan)
+            else:
+                try:
+                    plan.emulate(tracee.registers, tracee.operands)
+                except (ProbeError, InsnError):
+                    self.execute(tracee, point, plan)
+                else:
+                    tracee.resume()
             if begun:
                 point.time_ns += clock() - begun
                 point.timed += 1
@@ -260,14 +265,13 @@ class Engine:
 
     def execute(self, tracee: Tracee, point: ProbePoint, plan: Plan) -> None:
         """Execute the instruction of a probe point, unless a handler sent the thread elsewhere."""
-        process, registers, machine = tracee.process, tracee.registers, tracee.machine
+        registers, words, stepper = tracee.registers, tracee.words, tracee.process.stepper
         if tracee.state is State.GONE:
             return  # a handler detached us
-        if registers[machine.ip] != point.address:
+        if words[tracee.ip_word] != point.address:
             tracee.resume()
             return
-        stepper = process.stepper
-        steps_itself = registers[machine.flags] & machine.trap_flag
+        steps_itself = words[tracee.flags_word] & tracee.trap_flag
         if steps_itself and plan.resume is not None:
             # Its own trap would come inside the copy, or one instruction too late.
             plan = stepper.in_place(plan.instruction)

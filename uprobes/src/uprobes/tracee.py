@@ -158,7 +158,8 @@ class Tracee:
         meanwhile is left alone.
         """
         try:
-            self.flush()
+            if self.registers.changed:
+                self.flush()
             if self.held and not step and not number:
                 number = self.take_held()
             call_quickly(SINGLESTEP if step else CONT, self.tid, 0, number)
