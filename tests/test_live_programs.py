@@ -1,0 +1,103 @@
+"""Real programs with every function of theirs and of libc probed: their output changes by no byte."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import live
+import pytest
+
+import uprobes
+
+pytestmark = pytest.mark.live
+
+TEXT = "".join(f"{number * 7919 % 10007} line {number}\n" for number in range(1500)).encode()
+
+PROGRAM = """
+import hashlib, json, threading, zlib
+def work(n, results):
+    data = (str(n) * 500).encode()
+    results[n] = (hashlib.sha256(data).hexdigest()[:8], len(zlib.compress(data)))
+results = {}
+threads = [threading.Thread(target=work, args=(n, results)) for n in range(4)]
+[t.start() for t in threads]; [t.join() for t in threads]
+print(json.dumps(results, sort_keys=True))
+raise SystemExit(3)
+"""
+
+COMMANDS = {
+    "gzip": ["gzip", "-9", "-n", "-c", "{file}"],
+    "sort": ["sort", "--parallel=4", "-n", "{file}"],
+    "openssl": ["openssl", "dgst", "-sha256", "{file}"],
+    "sh": ["sh", "-c", "for i in 1 2 3; do echo $i | cat; done; (exit 5)"],
+    "python3": [sys.executable, "-S", "-c", PROGRAM],
+}
+
+
+def run(tmp_path, argv, specs=None, **how):
+    """Run a command with or without probes; return its output, its exit code and the registration."""
+    file = tmp_path / "text"
+    file.write_bytes(TEXT)
+    argv = [word.format(file=file) if "{file}" in word else word for word in argv]
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "LC_ALL": "C"}
+    output = tmp_path / ("probed" if specs else "plain")
+    if specs is None:
+        with open(output, "wb") as out:
+            code = subprocess.run(argv, stdout=out, env=environment, check=False).returncode
+        return output.read_bytes(), code, None
+    # The command has our own standard output: it is exchanged while it starts.
+    kept = os.dup(1)
+    with open(output, "wb") as out:
+        os.dup2(out.fileno(), 1)
+    try:
+        target = uprobes.spawn(argv, env=environment)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    with target:
+        registration = target.register(specs, **how)
+        status = target.run(live.PATIENCE * 10)
+        assert status is not None, "the program hangs"
+        assert not target.failures
+    return output.read_bytes(), status.code, registration
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gzip",
+        "sort",
+        "openssl",
+        "sh",
+        pytest.param("python3", marks=pytest.mark.slow),
+    ],
+)
+def test_every_function_of_a_program_and_of_libc_is_probed_and_nothing_changes(
+    tmp_path, needs, name
+):
+    argv = COMMANDS[name]
+    needs(argv[0], package=name)
+    program = Path(needs(argv[0], package=name)).resolve().name
+    plain, code, _ = run(tmp_path, argv)
+    probed, same, registration = run(tmp_path, argv, [f"{program}:*", "libc:*"])
+    assert probed == plain
+    assert same == code
+    hit = [probe for probe in registration.probes if probe.hits]
+    assert len(registration.probes) > 1000
+    assert len(hit) > 40
+    assert sum(probe.misses for probe in registration.probes) == 0
+    assert all(error.code and error.why for error in registration.refused)
+
+
+@pytest.mark.parametrize("name", ["gzip", "sort", pytest.param("openssl", marks=pytest.mark.slow)])
+def test_every_function_is_return_probed_and_nothing_changes(tmp_path, needs, name):
+    argv = COMMANDS[name]
+    program = Path(needs(argv[0], package=name)).resolve().name
+    plain, code, _ = run(tmp_path, argv)
+    probed, same, registration = run(
+        tmp_path, argv, [f"{program}:*", "libc:*"], handler=lambda ret: None, returns=True
+    )
+    assert probed == plain
+    assert same == code
+    assert sum(probe.hits for probe in registration.probes) > 100
