@@ -11,6 +11,7 @@ from rich.console import Console
 from benchmarks.bulk import bulk_costs
 from benchmarks.hits import crowd_costs, hit_costs, placements, slow_down
 from benchmarks.report import Section, as_json, machine, markdown, show
+from benchmarks.scanning import scan_costs, scan_growth, scan_learning
 
 
 def hits(rounds: int) -> Iterator[Section]:
@@ -33,10 +34,18 @@ def bulk(rounds: int) -> Iterator[Section]:
     yield bulk_costs(max(3, rounds // 2))
 
 
+def scan(rounds: int) -> Iterator[Section]:
+    """Looking at all instructions of a library."""
+    yield scan_costs(rounds)
+    yield scan_growth(rounds)
+    yield scan_learning()
+
+
 SECTIONS: dict[str, Callable[[int], Iterator[Section]]] = {
     "hits": hits,
     "crowd": crowd,
     "bulk": bulk,
+    "scan": scan,
 }
 
 

@@ -61,13 +61,28 @@ def build(name: str) -> Path:
         "victim": [PROGRAMS / "victim.c"],
         "crowd": [PROGRAMS / "victim.c", BUILT / "crowd.c"],
         "one_stop": [PROGRAMS / "one_stop.c"],
+        "zydis_loop": [PROGRAMS / "zydis_loop.c"],
     }[name]
+    libraries = ["-lZydis"] if name == "zydis_loop" else []
+    if libraries and not Path("/usr/include/Zydis/Zydis.h").exists():
+        raise Missing("no Zydis: install the package libzydis-dev")
     if name == "crowd" and not (BUILT / "crowd.c").exists():
         (BUILT / "crowd.c").write_text(crowd_source())
     binary = BUILT / name
     if not binary.exists() or any(s.stat().st_mtime > binary.stat().st_mtime for s in sources):
-        subprocess.run(["gcc", *FLAGS, "-o", binary, *sources], check=True)
+        subprocess.run(["gcc", *FLAGS, "-o", binary, *sources, *libraries], check=True)
     return binary
+
+
+@cache
+def libc_path() -> Path:
+    """Return the file of the C library that programs here use."""
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        for line in maps:
+            name = line.split()[-1]
+            if os.path.basename(name).startswith(("libc.so.", "libc-")):
+                return Path(name)
+    raise Missing("this Python is linked with no C library of its own")
 
 
 @cache
