@@ -20,7 +20,7 @@ from insn.x86 import X86_64
 __all__ = ["FLOWS", "KINDS", "METHODS", "RECORD", "refusals", "scan"]
 
 PADDING = 32
-_CHUNK = 1 << 21
+_CHUNK = 1 << 20
 _LANE = 96
 _BLOCK = 1 << 13
 _FEW = 8

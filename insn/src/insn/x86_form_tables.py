@@ -27,7 +27,7 @@ _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, REPNE, REP, SEGMENT, CODE_SEGMENT = 1, 2, 4
 FLAGS_AT = np.uint64(57)
 REX_AT = np.uint64(48)
 LOW_BYTE, LOW_PAIR, ESCAPE_BYTE = np.uint32(0xFF), np.uint32(0xFFFF), np.uint32(0x0F)
-EIGHT_BITS, THREE = np.uint32(8), np.uint32(3)
+EIGHT_BITS, THREE = np.uint32(8), np.uint8(3)
 LONGEST = 15
 
 _VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
@@ -176,10 +176,8 @@ def all_spaces() -> NDArray[np.uint8]:
     return np.concatenate(tables)
 
 
-# The slot of a form in a direct table: 19 bits for opcode, ModRM and the base of SIB, one for
-# REX.W, three for prefixes.
-SLOTS = np.uint32(0xFFF80000)
-_WIDE_SLOT = 1 << 19
+# The slot of a form in a direct table: three bits for the base of SIB, three for prefixes, one for
+# REX.W, the shape (opcode and what counts of ModRM) above.
 _PREFIX_SLOTS = {
     0: 0,
     _OPERAND_SIZE: 1,
@@ -189,27 +187,46 @@ _PREFIX_SLOTS = {
     _ADDRESS_SIZE: 5,
     _OPERAND_SIZE | REPNE: 6,
 }
-SLOT_COUNT = 1 << 23
-NO_SLOT = 1 << 31
-# Below the slot, `leads` tells how far the opcode is: 8 (bits) behind a REX prefix; or that a
-# legacy prefix leads.
-LEGACY = np.uint32(1)
+SHAPE_SLOTS = 1 << 7
+NEVER = 7 << 3
+"""All three bits for prefixes: a slot that is never filled."""
+# What leads an instruction, in one byte: the upper half is twice what it adds to the slot, 8 says
+# that a REX prefix is to be skipped, and this alone that a legacy prefix leads.
+LEGACY = np.uint8(1)
+_WIDE = 0x80
 
 
-def leads(bits: int) -> Windows:
+def leads(bits: int) -> NDArray[np.uint8]:
     """Tell by the first two bytes (the first one lowest) whether they are prefixes, and of what."""
-    leads = np.zeros((256, 256), np.uint32)  # [second, first]
-    leads[:, np.flatnonzero(prefix_flags(bits))] = LEGACY
+    table = np.zeros((256, 256), np.uint8)  # [second, first]
+    table[:, np.flatnonzero(prefix_flags(bits))] = LEGACY
     if bits == 64:
-        leads[:, 0x40:0x48] = 8
-        leads[:, 0x48:0x50] = 8 | _WIDE_SLOT
-        leads[0x90, 0x40:0x50] = 8 | NO_SLOT  # no NOP if REX.B names r8
-    return leads.reshape(-1)
+        table[:, 0x40:0x48] = 8
+        table[:, 0x48:0x50] = 8 | _WIDE
+        table[0x90, 0x40:0x50] = 8 | NEVER << 1  # no NOP if REX.B names r8
+    return table.reshape(-1)
 
 
-def flag_slots() -> Windows:
-    """Say where the slots of forms with these prefixes begin."""
-    slots = np.full(128, NO_SLOT, np.uint32)
+def flag_leads() -> NDArray[np.uint8]:
+    """Say what prefixes add to `leads`, by their flags."""
+    table = np.full(128, NEVER << 1, np.uint8)
     for flags, number in _PREFIX_SLOTS.items():
-        slots[[flags, flags | SEGMENT]] = number << 20
-    return slots
+        table[[flags, flags | SEGMENT]] = number << 4
+    return table
+
+
+def shapes(kinds: NDArray[np.uint8]) -> tuple[Windows, int]:
+    """Number the shapes of an opcode map, whose masks are numbered by `kinds`; and count them.
+
+    An entry is the shape times `SHAPE_SLOTS`, plus 7 where the base of SIB counts; 0 stands for
+    what is no instruction of this map.
+    """
+    kept = np.zeros(16, np.int64)
+    kept[[_MODRM, _MODRM_SIB]] = 0xFF
+    kept[_MOD], kept[[_MOD_RM, _MOD_RM_SIB]] = 0xC0, 0xC7
+    place = np.arange(1 << 16)
+    shape = place & (0xFF | kept.take(kinds) << 8)
+    known, number = np.unique(shape, return_inverse=True)
+    entries = (number + 1) * SHAPE_SLOTS + 7 * np.isin(kinds, (_MODRM_SIB, _MOD_RM_SIB))
+    entries[kinds >= PREFIX] = 0
+    return entries.astype(np.uint32), len(known) + 1

@@ -27,7 +27,7 @@ from insn.x86_form_tables import (
     LONGEST,
     LOW_BYTE,
     LOW_PAIR,
-    NO_SLOT,
+    NEVER,
     NOP,
     ODD,
     OPENINGS,
@@ -40,8 +40,7 @@ from insn.x86_form_tables import (
     REX_AT,
     SECONDS,
     SEGMENT,
-    SLOT_COUNT,
-    SLOTS,
+    SHAPE_SLOTS,
     THREE,
     UNASKED,
     VEX2,
@@ -50,11 +49,11 @@ from insn.x86_form_tables import (
     Words,
     all_spaces,
     first_table,
-    flag_slots,
-    key_masks,
+    flag_leads,
     leads,
     prefix_flags,
     scores,
+    shapes,
     space_table,
     u64,
 )
@@ -71,21 +70,25 @@ class _Direct:
     """The forms of one opcode map, directly by opcode, ModRM, SIB, REX.W, frequent prefixes."""
 
     def __init__(self, kinds: NDArray[np.uint8]) -> None:
-        masks = key_masks(0).astype(np.uint32)
-        masks[PREFIX:] = NO_SLOT
-        self._masks: Windows = masks.take(kinds)
-        self._numbers = np.zeros(SLOT_COUNT + 1, np.int32)  # the last one is never filled
+        self._entries, count = shapes(kinds)
+        self._numbers = np.zeros(count * SHAPE_SLOTS, np.uint16)
 
-    def look_up(self, words: Windows, bases: Windows) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    def look_up(
+        self, words: Windows, bases: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
         """Find the numbers (0: not known) by words that begin with the opcode, and their places."""
-        masks = self._masks.take(words & LOW_PAIR)
-        places = (words & masks | masks & NO_SLOT | bases).astype(np.intp)
-        return self._numbers.take(places, mode="clip"), places
+        entries = self._entries.take(words & LOW_PAIR)
+        places = ((words >> _SIB_AT | _ALL_BUT_BASE) & entries | bases).astype(np.intp)
+        return self._numbers.take(places).astype(np.int32), places
 
     def remember(self, places: NDArray[np.intp], numbers: NDArray[np.int64]) -> None:
         """Keep numbers that were found in another way, at the places that `look_up` gave."""
-        self._numbers[np.minimum(places, SLOT_COUNT)] = numbers
-        self._numbers[SLOT_COUNT] = NOTHING
+        fit = (places >= SHAPE_SLOTS) & (places & NEVER != NEVER) & (numbers < 1 << 16)
+        self._numbers[places[fit]] = numbers[fit]
+
+
+_SIB_AT, _ALL_BUT_BASE = np.uint32(16), np.uint32((1 << 32) - 8)
+_REX, _HIGH_HALF, _ONE_BIT = np.uint8(8), np.uint8(0xF0), np.uint8(1)
 
 
 class X86Forms:
@@ -97,7 +100,7 @@ class X86Forms:
         self._first = first_table(arch.bits)
         self._flags = prefix_flags(arch.bits)
         self._leads = leads(arch.bits)
-        self._flag_slots = flag_slots()
+        self._flag_leads = flag_leads()
         self._one = _Direct(self._first)
         two = space_table(Space.TWO).copy()
         two.reshape(256, 256)[:, [0x0F, 0x38, 0x3A]] = ODD  # these lead to other maps
@@ -144,11 +147,12 @@ class X86Forms:
             flags[prefixed] = found
             behind = windows.take(at[prefixed] + count)
             words[prefixed] = behind
-            leads[prefixed] = self._leads.take(behind & LOW_PAIR) | self._flag_slots.take(found)
-        shifts = leads & EIGHT_BITS
+            leads[prefixed] = self._leads.take(behind & LOW_PAIR) | self._flag_leads.take(found)
+        shifts = leads & _REX
         words >>= shifts
-        stripped += (shifts >> THREE).view(np.int32)
-        bases = leads & SLOTS
+        has_rex = shifts >> THREE
+        stripped += has_rex
+        bases = (leads & _HIGH_HALF) >> _ONE_BIT
         numbers, places = self._one.look_up(words, bases)
         rest = np.flatnonzero(numbers == 0)
         if len(rest):
@@ -158,7 +162,7 @@ class X86Forms:
                 numbers[escaped], two_places = self._two.look_up(behind, bases[escaped])
                 rest = rest[numbers[rest] == 0]
             if len(rest):
-                lead = stripped[rest] - (shifts[rest] >> THREE).view(np.int32)
+                lead = stripped[rest] - has_rex[rest]
                 slow, stripped[rest] = self._look_up_rest(
                     buffer, windows, at[rest], lead, flags[rest]
                 )
