@@ -97,6 +97,14 @@ class Arming:
             if mapping is None or not mapping.start <= address < mapping.end:
                 mapping = process.mapping_at(address)
             error = _unfit(mapping, address, probes[0].location.spec)
+            if error is None and process.owns(address):
+                error = NotExecutable(
+                    "that memory is ours: it holds slots, or the guard",
+                    spec=probes[0].location.spec,
+                    address=address,
+                    code="own-memory",
+                    hint="probe the program's own code",
+                )
             if error is None and (probeable is None or not probeable[number]):
                 error = _unprobeable(point, probes)
             if error is not None:

@@ -11,6 +11,7 @@ from insn import Fixups, Method, Reason, Relocated, Verdict
 from uprobes import inject
 from uprobes.area import AreaMapper
 from uprobes.errors import CannotMap, ProbeError
+from uprobes.guard.keeper import AREA as GUARD_SIZE
 from uprobes.guard.keeper import Guard
 from uprobes.machine import Machine
 from uprobes.maps import Mapping, mapping_at, read_mappings
@@ -259,6 +260,12 @@ class Process:
         return None if plan is None else plan.original_of(ip)
 
     # -- births and new programs
+
+    def owns(self, address: int) -> bool:
+        """Tell whether an address lies in memory that we mapped."""
+        guard = self.guard
+        mine = self.areas if guard is None else [*self.areas, (guard.base, guard.base + GUARD_SIZE)]
+        return any(start <= address < end for start, end in mine)
 
     def inherit(self, parent: "Process") -> None:
         """Take over what a copy of the parent's memory holds of ours."""
