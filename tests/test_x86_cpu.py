@@ -56,35 +56,45 @@ def harness(tmp_path_factory, needs):
     return program
 
 
+def start_of(arch):
+    """Say where the instruction stands: in 16-bit code, at an offset in its segment."""
+    return 0x100 if arch.bits == 16 else CODE
+
+
+def data_of(arch):
+    return 0 if arch.bits == 16 else DATA
+
+
 def aimed(code, arch, random):
     """Change an instruction and choose registers so that it addresses memory that is there.
 
     Returns the bytes and the registers to be set, or None for what cannot be run.
     """
-    instruction = arch.decode(code, CODE)
+    instruction = arch.decode(code, start_of(arch))
+    data = data_of(arch)
     detail = instruction.detail
     fixed = {}
     code = bytearray(instruction.code)
     if detail.repeats or detail.row.properties & Property.REP:
-        fixed = {1: random.randrange(20), 6: DATA + 0x1000, 7: DATA + 0x1800}
+        fixed = {1: random.randrange(20), 6: data + 0x1000, 7: data + 0x1800}
     if detail.row.properties & (Property.XLAT | Property.MASKSTORE):
-        fixed = {3: DATA + 0x800, 7: DATA + 0x1000}
+        fixed = {3: data + 0x800, 7: data + 0x1000}
     if detail.has_memory and random.random() < 0.9 and not detail.row.properties & Property.VSIB:
-        place = DATA + 0x800 + 64 * random.randrange(64)
+        place = data + 0x800 + 64 * random.randrange(64)
         if detail.segment == "fs":
-            place -= DATA + 0x10
+            place -= 0 if arch.bits != 64 else DATA + 0x10
         at, size = detail.displacement_offset, detail.displacement_size
         index = random.randrange(32) if detail.index >= 0 else 0
         if detail.pc_relative:
             code[at : at + 4] = (place - instruction.end).to_bytes(4, "little", signed=True)
         elif detail.base < 0:
-            if size == 4:
-                field = (place - index * detail.scale) & 0xFFFFFFFF
-                code[at : at + 4] = field.to_bytes(4, "little")
+            if size > 1:
+                field = (place - index * detail.scale) & (1 << 8 * size) - 1
+                code[at : at + size] = field.to_bytes(size, "little")
                 fixed[detail.index] = index
         elif detail.base != detail.index:
-            if size == 4:
-                code[at : at + 4] = random.randrange(512).to_bytes(4, "little")
+            if size > 1:
+                code[at : at + size] = random.randrange(512).to_bytes(size, "little")
             displacement = (
                 int.from_bytes(code[at : at + size], "little", signed=True) if size else 0
             )
@@ -93,8 +103,8 @@ def aimed(code, arch, random):
                 fixed[detail.base] = place - displacement - index * detail.scale
     fixed.pop(-1, None)
     fixed.pop(4, None)
-    return arch.decode(bytes(code), CODE), {
-        n: value & arch.address_mask for n, value in fixed.items()
+    return arch.decode(bytes(code), start_of(arch)), {
+        n: value & (1 << max(arch.bits, 32)) - 1 for n, value in fixed.items()
     }
 
 
@@ -108,6 +118,10 @@ def copy_record(copy, step, arch):
     )  # fmt: skip
 
 
+# Where copies run: one that all addresses are near to, and one that they are not.
+PLACES = {64: (NEAR, FAR), 32: (NEAR,), 16: (0x1A00,)}
+
+
 def copies_of(run, arch):
     """Make every copy that the verdicts allow: stepped in place, stepped near and far, free near
     and far."""
@@ -115,9 +129,10 @@ def copies_of(run, arch):
     if len(run) == 1:
         verdict = insn.judge(run[0])
         if verdict.allows(Method.INLINE):
-            plain = insn.Relocated(CODE, run[0].code, inline_fixups(run[0]), ((0, CODE),))
+            at = run[0].address
+            plain = insn.Relocated(at, run[0].code, inline_fixups(run[0]), ((0, at),))
             records.append(copy_record(plain, 1, arch))
-    for to in (NEAR, FAR) if arch.bits == 64 else (NEAR,):
+    for to in PLACES[arch.bits]:
         for back, calls in ((None, False), (run[-1].end, False), (run[-1].end, True)):
             if back is None and len(run) > 1:
                 continue
@@ -141,8 +156,11 @@ def usable(instruction):
     name = instruction.name
     if name in SKIPPED_NAMES or instruction.flow is Flow.SYSTEM_CALL:
         return False
-    if instruction.target is not None and CODE <= instruction.target < instruction.end + 64:
+    start = start_of(instruction.arch)
+    if instruction.target is not None and start <= instruction.target < instruction.end + 64:
         return False  # it would run in circles
+    if instruction.arch.bits == 16 and (instruction.target or 0) >= 0x1000:
+        return False  # it could lead into the copy, or out of the segment
     return insn.judge(instruction).probeable
 
 
@@ -162,7 +180,7 @@ def runs(random, arch, count, states):
     """Yield runs of several instructions, for trampolines."""
     plain = [row for row in ROWS if not row.refusal]
     while count:
-        run, fixed, address = [], {}, CODE
+        run, fixed, address = [], {}, start_of(arch)
         for _ in range(random.randrange(2, 5)):
             try:
                 instruction, more = aimed(
@@ -209,8 +227,8 @@ def let_the_cpu_run(harness, arch, chosen, random, memory, *, wants_states=False
         values = [fixed.get(n, 0) for n in range(16)]
         parts.append(
             INPUT.pack(
-                random.getrandbits(64), CODE, (1 << 64) - 1, mask, *values, states, len(code),
-                len(records), int(wants_states), int(arch.bits == 32), 0, code,
+                random.getrandbits(64), run[0].address, (1 << 64) - 1, mask, *values, states,
+                len(code), len(records), int(wants_states), arch.bits, 0, code,
             )
         )  # fmt: skip
         parts += records
@@ -232,7 +250,7 @@ def let_the_cpu_run(harness, arch, chosen, random, memory, *, wants_states=False
     return results
 
 
-@pytest.mark.parametrize("name", ["x86_64", "x86_32"])
+@pytest.mark.parametrize("name", ["x86_64", "x86_32", "x86_16"])
 def test_every_copy_does_what_the_instruction_does_in_place(harness, name):
     arch = insn.arch(name)
     random = Random(SEED)
@@ -313,7 +331,7 @@ def test_a_million_pairs_of_instruction_and_state_agree(harness):
     assert sum(result.ran for result in results) >= 1_000_000
 
 
-@pytest.mark.parametrize("name", ["x86_64", "x86_32"])
+@pytest.mark.parametrize("name", ["x86_64", "x86_32", "x86_16"])
 def test_a_relocated_run_does_what_the_instructions_do_in_place(harness, name):
     arch = insn.arch(name)
     random = Random(SEED + 1)

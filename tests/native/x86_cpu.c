@@ -10,7 +10,7 @@
  * the second (int3 behind the code, a fault, or the trap flag) takes the whole state out. Nothing else touches it.
  */
 #define _GNU_SOURCE
-#include <asm/prctl.h>
+#include <asm/ldt.h>
 #include <cpuid.h>
 #include <errno.h>
 #include <sched.h>
@@ -30,6 +30,8 @@ static const uint64_t FAR = 0x700000000000;
 enum { COPIES = 12, BOUNDARIES = 48, ITERATIONS = 4000 };
 enum { IP = 1, RETURN_ADDRESS = 2, PUSHED_TRAP_FLAG = 4, LOADED_FLAGS = 8, SCRATCH = 16 };
 enum { TF = 0x100, RF = 0x10000 };
+/* Selectors: 64- and 32-bit code and flat data of Linux, and the three 16-bit segments of the LDT. */
+enum { CODE_64 = 0x33, CODE_32 = 0x23, FLAT = 0x2b, CODE_16 = 0x07, DATA_16 = 0x0f, STACK_16 = 0x17 };
 
 /* Numbers of the registers as the decoder counts them, in the order of the signal frame. */
 static const int ORDER[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -45,7 +47,7 @@ struct copy {
 struct input {
     uint64_t seed, address, flags_mask;
     uint64_t fixed_mask, fixed[16];
-    uint32_t states, length, copies, wants_states, cs32, keep_x87;
+    uint32_t states, length, copies, wants_states, bits, keep_x87;
     uint8_t code[64];
 };
 struct state {
@@ -63,7 +65,7 @@ static struct outcome *end_outcome;
 static uint64_t harness_fs, resume_ip, resume_sp, resume_bp, resume_bx, resume_r12, resume_r13, resume_r14, resume_r15;
 static uint8_t random_vectors[32 * 64 + 64];
 static volatile int phase;
-static int begin_step, begin_cs32, iterations;
+static int begin_step, bits, iterations;
 static uint64_t begin_ip, step_from;
 static unsigned ymm_at, mask_at, zmm_low_at, zmm_high_at;
 
@@ -101,6 +103,14 @@ static void take_vectors(const uint8_t *frame, uint8_t *to) {
     memcpy(to + 2120, frame + 24, 4); /* MXCSR */
 }
 
+/* Make the frame return to these segments. */
+static void use_segments(ucontext_t *frame, uint64_t code_selector, uint64_t stack_selector) {
+    enum { SIGCONTEXT_SS = 2, STRICT_RESTORE_SS = 4 };
+    frame->uc_flags |= SIGCONTEXT_SS | STRICT_RESTORE_SS;
+    greg_t *selectors = &frame->uc_mcontext.gregs[REG_CSGSFS];
+    *selectors = (*selectors & 0xffffffff0000L) | code_selector | stack_selector << 48;
+}
+
 /* The kernel restores only what the frame holds: fs of the harness must be right before any library function. */
 static void handler(int number, siginfo_t *information, void *context) {
     ucontext_t *frame = context;
@@ -117,13 +127,14 @@ static void handler(int number, siginfo_t *information, void *context) {
         for (int n = 0; n < 16; n++) registers[ORDER[n]] = begin_state.registers[n];
         registers[REG_RIP] = begin_ip;
         registers[REG_EFL] = begin_state.flags | (begin_step ? TF : 0);
-        if (begin_cs32) registers[REG_CSGSFS] = (registers[REG_CSGSFS] & ~0xffffL) | 0x23;
+        if (bits == 32) use_segments(frame, CODE_32, FLAT);
+        if (bits == 16) use_segments(frame, CODE_16, STACK_16);
         put_vectors((uint8_t *)frame->uc_mcontext.fpregs);
         uint64_t new_fs = begin_state.fs_base;
         __asm__ volatile("wrfsbase %0" : : "r"(new_fs));
-        if (begin_cs32) {
-            uint16_t flat = 0x2b;
-            __asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%fs; mov %0, %%gs" : : "r"(flat));
+        if (bits != 64) {
+            uint16_t all = bits == 32 ? FLAT : DATA_16;
+            __asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%fs; mov %0, %%gs" : : "r"(all));
         }
         return;
     }
@@ -131,7 +142,8 @@ static void handler(int number, siginfo_t *information, void *context) {
         && (uint64_t)registers[REG_RIP] == step_from && --iterations > 0)
         return; /* one iteration of a string instruction */
     struct state *end = &end_outcome->state;
-    for (int n = 0; n < 16; n++) end->registers[n] = registers[ORDER[n]];
+    for (int n = 0; n < 16; n++)
+        end->registers[n] = bits == 64 ? (uint64_t)registers[ORDER[n]] : (uint32_t)registers[ORDER[n]];
     end->ip = registers[REG_RIP];
     end->flags = registers[REG_EFL];
     end->fs_base = fs;
@@ -145,7 +157,7 @@ static void handler(int number, siginfo_t *information, void *context) {
     registers[REG_RBX] = resume_bx; registers[REG_R12] = resume_r12; registers[REG_R13] = resume_r13;
     registers[REG_R14] = resume_r14; registers[REG_R15] = resume_r15;
     registers[REG_EFL] = 0x202;
-    registers[REG_CSGSFS] = (registers[REG_CSGSFS] & ~0xffffL) | 0x33;
+    use_segments(frame, CODE_64, FLAT);
     *(uint32_t *)((uint8_t *)frame->uc_mcontext.fpregs + 24) = 0x1f80;
     *(uint64_t *)((uint8_t *)frame->uc_mcontext.fpregs + 512) &= ~1ull; /* x87 as at the start */
     fs = harness_fs;
@@ -170,6 +182,7 @@ static void run(uint64_t ip, int step, const struct state *state, struct outcome
 }
 
 static uint8_t *alias_of(uint64_t address) {
+    if (bits == 16) address += CODE;
     uint64_t page = address & ~(uint64_t)(AREA - 1);
     uint8_t *alias = page == CODE ? code_alias : page == NEAR ? near_alias : page == FAR ? far_alias : NULL;
     if (!alias) { fprintf(stderr, "no such place %#lx\n", (unsigned long)address); exit(2); }
@@ -178,7 +191,8 @@ static uint8_t *alias_of(uint64_t address) {
 
 static void place(uint64_t address, const uint8_t *code, unsigned length) {
     uint8_t *to = alias_of(address);
-    memset(to - (address & (AREA - 1)), 0xcc, AREA);
+    if (bits == 16) memset(to, 0xcc, 256); /* original and copy share a segment */
+    else memset(to - (address & (AREA - 1)), 0xcc, AREA);
     memcpy(to, code, length);
 }
 
@@ -188,6 +202,7 @@ static void map_code(uint64_t address, uint8_t **alias) {
     *alias = mmap(NULL, AREA, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     void *at = mmap((void *)address, AREA, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
     if (*alias == MAP_FAILED || at != (void *)address) { perror("mmap"); exit(2); }
+    memset(*alias, 0xcc, AREA);
     close(fd);
 }
 
@@ -217,9 +232,10 @@ static void random_state(struct state *state, const struct input *input) {
         default: value = next();
         }
         state->registers[n] = input->fixed_mask >> n & 1 ? input->fixed[n] : value;
-        if (input->cs32) state->registers[n] = n < 8 ? (uint32_t)state->registers[n] : 0;
+        if (bits != 64) state->registers[n] = n < 8 ? (uint32_t)state->registers[n] : 0;
+        if (bits == 16 && state->registers[n] >> 28 == 3) state->registers[n] &= 0x1fff;
     }
-    if (!(input->fixed_mask >> 4 & 1)) state->registers[4] = STACK + 0x1000 + (next() & 0x1f8);
+    state->registers[4] = (bits == 16 ? 0 : STACK) + 0x1000 + (next() & 0x1f8);
     state->ip = input->address;
     state->flags = 0x202 | (next() & flag_bits & input->flags_mask);
     state->fs_base = DATA + 0x10;
@@ -241,13 +257,15 @@ static void repair(const struct copy *copy, const struct input *input, struct st
         if (end->fault == copy->address) end->fault = input->address;
         return;
     }
-    uint64_t mask = input->cs32 ? 0xffffffff : ~0ull;
+    uint64_t mask = bits == 64 ? ~0ull : (1ull << bits) - 1;
+    uint64_t top = bits == 16 ? STACK + (end->registers[4] & 0xffff) : end->registers[4];
     if (copy->fixups & IP) end->ip = (end->ip + delta) & mask;
     if (copy->fixups & RETURN_ADDRESS) {
-        if (input->cs32) *(uint32_t *)end->registers[4] += (uint32_t)delta;
-        else *(uint64_t *)end->registers[4] += delta;
+        if (bits == 16) *(uint16_t *)top += (uint16_t)delta;
+        else if (bits == 32) *(uint32_t *)top += (uint32_t)delta;
+        else *(uint64_t *)top += delta;
     }
-    if (copy->fixups & PUSHED_TRAP_FLAG) *(uint16_t *)end->registers[4] &= ~TF;
+    if (copy->fixups & PUSHED_TRAP_FLAG) *(uint16_t *)top &= ~TF;
     if (!(copy->fixups & LOADED_FLAGS)) end->flags &= ~TF;
 }
 
@@ -296,6 +314,12 @@ static const char *difference(const struct outcome *a, const struct outcome *b, 
 
 static int read_all(void *to, size_t size) { return fread(to, 1, size, stdin) == size; }
 
+static void make_segment(unsigned number, uint32_t base, int is_code) {
+    struct user_desc segment = {.entry_number = number, .base_addr = base, .limit = 0xffff, .useable = 1,
+                                .contents = is_code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA};
+    if (syscall(SYS_modify_ldt, 1, &segment, sizeof segment)) { perror("modify_ldt"); exit(3); }
+}
+
 static void find_components(void) {
     unsigned a, b, c, d;
     __cpuid_count(0xd, 0, a, b, c, d);
@@ -319,6 +343,7 @@ int main(void) {
     CPU_SET(sched_getcpu(), &one);
     sched_setaffinity(0, sizeof one, &one);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    setrlimit(RLIMIT_CPU, &(struct rlimit){100, 100}); /* code that runs in circles */
     find_components();
     map_code(CODE, &code_alias);
     map_code(NEAR, &near_alias);
@@ -332,8 +357,15 @@ int main(void) {
     for (unsigned n = 0; n < sizeof signals / sizeof *signals; n++) sigaction(signals[n], &action, NULL);
     if (!read_all(initial, sizeof initial)) return 2;
 
+    int segments_made = 0;
     while (read_all(&input, sizeof input)) {
+        if (input.bits == 16 && !segments_made++) {
+            make_segment(0, CODE, 1);
+            make_segment(1, DATA, 0);
+            make_segment(2, STACK, 0);
+        }
         if (input.copies > COPIES || !read_all(copies, input.copies * sizeof *copies)) return 2;
+        bits = input.bits;
         unsigned long ran = 0, unimplemented = 0, faults = 0, mismatches = 0;
         char first[256] = "", text[200];
         rng = input.seed | 1;
@@ -342,7 +374,6 @@ int main(void) {
             struct state state;
             random_state(&state, &input);
             reset_memory();
-            begin_cs32 = input.cs32;
             run(input.address, 0, &state, &in_place);
             memcpy(after, data, AREA);
             memcpy(after + AREA, stack, AREA);
