@@ -7,7 +7,7 @@ and arrays of instructions are looked up by form.
 import importlib
 import threading
 from functools import cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +20,7 @@ from insn.x86 import X86_64
 __all__ = ["FLOWS", "KINDS", "METHODS", "RECORD", "refusals", "scan"]
 
 PADDING = 32
-_CHUNK = 1 << 20
+_CHUNK = 1 << 21
 _LANE = 96
 _BLOCK = 1 << 13
 _FEW = 8
@@ -34,7 +34,9 @@ class Lookup(Protocol):
 
     forms: Forms
 
-    def windows(self, buffer: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    def windows(
+        self, buffer: NDArray[np.uint8], out: NDArray[np.uint32] | None = None
+    ) -> NDArray[np.uint32]:
         """Give the four bytes from each position on as a number."""
 
     def look_up(
@@ -108,6 +110,23 @@ def _scan_each(
     return out.view(RECORD).reshape(-1)
 
 
+class _Workspace(NamedTuple):
+    """Memory for one piece of code; it is kept, since new memory costs more than the work in it."""
+
+    windows: NDArray[np.uint32]
+    found: NDArray[np.int32]
+
+
+_kept = _Workspace(np.empty(0, np.uint32), np.empty(0, np.int32))
+
+
+def _workspace(size: int) -> _Workspace:
+    global _kept
+    if len(_kept.found) < size:
+        _kept = _Workspace(np.empty(size, np.uint32), np.empty(size, np.int32))
+    return _kept
+
+
 def _scan_all(
     text: NDArray[np.uint8],
     address: int,
@@ -119,15 +138,20 @@ def _scan_all(
     out = np.empty((len(text) // 3 + 64, 3), np.uint64)
     count = position = 0
     last = len(text) - arch.max_length  # behind this, an instruction might be cut off
-    while position < last:
-        end = min(position + _CHUNK, last) - position
+    # Equal pieces: the time for a piece hardly depends on its length, so that a short one is a
+    # waste.
+    piece = -(-last // max(1, -(-last // _CHUNK)))
+    space = _workspace(piece + arch.max_length + 2 * PADDING) if last > 0 else None
+    while space is not None and position < last:
+        end = min(piece, last - position)
         buffer = text[position : position + end + arch.max_length + 2 * PADDING]
         short = end + arch.max_length + 2 * PADDING - len(buffer)
         if short:
             buffer = np.concatenate([buffer, np.zeros(short, np.uint8)])
-        windows = lookup.windows(buffer)
+        windows = lookup.windows(buffer, space.windows)
         here = restarts[(restarts > position) & (restarts < position + end)] - position
-        at, packed, reached = _follow(buffer, windows, end, arch, lookup, here)
+        found = space.found[:end]
+        at, packed, reached = _follow(buffer, windows, found, arch, lookup, here)
         if count + len(at) > len(out):
             out = np.concatenate([out[:count], np.empty((len(at) + len(text) // 2, 3), np.uint64)])
         grown = forms.grown(_FEW)
@@ -148,9 +172,9 @@ def _scan_all(
     rest = _scan_each(text, address, arch, lookup, np.array(tail, np.intp))
     if count + len(rest) > len(out):
         out = np.concatenate([out[:count], np.empty((len(rest), 3), np.uint64)])
-    found: NDArray[np.void] = out[: count + len(rest)].view(RECORD).reshape(-1)
-    found[count:] = rest
-    return found
+    records_found: NDArray[np.void] = out[: count + len(rest)].view(RECORD).reshape(-1)
+    records_found[count:] = rest
+    return records_found
 
 
 def _next(first: int, reached: int, restarts: NDArray[np.intp]) -> int:
@@ -162,12 +186,12 @@ def _next(first: int, reached: int, restarts: NDArray[np.intp]) -> int:
 def _follow(
     buffer: NDArray[np.uint8],
     windows: NDArray[np.uint32],
-    end: int,
+    found: NDArray[np.int32],
     arch: Arch,
     lookup: Lookup,
     restarts: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.int32], int]:
-    """Follow the code from position 0 up to `end`; also give where it goes on."""
+    """Follow the code from position 0 up to the length of `found`; also give where it goes on."""
     forms = lookup.forms
 
     def step(at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -179,7 +203,7 @@ def _follow(
             lengths[lengths > arch.max_length] = 1
         return numbers | before << 24, lengths
 
-    return follow(step, lookup.lane_starts(buffer[:end], _LANE), end, restarts)
+    return follow(step, lookup.lane_starts(buffer[: len(found)], _LANE), found, restarts)
 
 
 def _fill(

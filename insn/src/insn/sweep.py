@@ -24,14 +24,16 @@ class Step(Protocol):
 
 
 def follow(
-    step: Step, starts: Positions, end: int, restarts: Positions
+    step: Step, starts: Positions, found: Found, restarts: Positions
 ) -> tuple[Positions, Found, int]:
-    """Decode from `starts[0]` up to `end`: positions, what is there, and where it goes on.
+    """Decode from `starts[0]` on: positions, what is there, and where it goes on.
 
+    `found` is memory, one element for each byte: its length is where the code ends.
     `starts` are where lanes begin, ascending; they decide how long it takes, not what is found. At
     each of `restarts` (ascending) decoding begins anew, wherever the instruction before it ends.
     """
-    found = np.full(end, -1, np.int32)
+    end = len(found)
+    found[:] = -1
     if len(restarts):
         starts = np.union1d(starts, restarts)
     limits = np.append(starts[1:], end)

@@ -110,10 +110,13 @@ class X86Forms:
         self._rex = arch.bits == 64
         self._vvvv = u64(15 if arch.bits == 64 else 7)
 
-    def windows(self, buffer: NDArray[np.uint8]) -> Windows:
+    def windows(self, buffer: NDArray[np.uint8], out: Windows | None = None) -> Windows:
         """Give the four bytes from each position on, but the last `PADDING`, as a number."""
         words = np.ndarray((len(buffer) - PADDING,), "<u4", buffer, 0, (1,))
-        return np.ascontiguousarray(words)
+        if out is None:
+            return np.ascontiguousarray(words)
+        np.copyto(out[: len(words)], words)
+        return out[: len(words)]
 
     def lane_starts(self, buffer: NDArray[np.uint8], distance: int) -> Positions:
         """Choose positions about `distance` apart where an instruction probably starts.
