@@ -182,11 +182,11 @@ class Session:
 
     def detach(self) -> None:
         """Take every probe out and let the target run on as if we had never been there."""
-        if self.detached:
-            return
-        self.detached = True
-        self._held = False
-        self._quietly(self._engine.holding.let_go)
+        if not self.detached:
+            self.detached = True
+            self._held = False
+            self._quietly(self._engine.holding.let_go)
+        # A handler, or another thread, may have begun it: whoever comes next waits for its end.
         if not self.in_handler:
             self._tracer.thread.join()
         self._wake.set()
