@@ -180,6 +180,7 @@ def run_to_the_end(target, victim):
     victim.go()
     status = target.run(PATIENCE)
     assert status is not None, f"the victim hangs: {victim.state()}"
+    victim.process.wait(PATIENCE)
     return status
 
 
