@@ -199,8 +199,9 @@ def _follow(
         # Where nothing begins, be it because of too many prefixes, the next byte is tried.
         lengths = forms.steps.take(numbers)
         lengths += before
-        if lengths.max() > arch.max_length:
-            lengths[lengths > arch.max_length] = 1
+        long = lengths > arch.max_length
+        if np.count_nonzero(long):
+            lengths[long] = 1
         return numbers | before << 24, lengths
 
     return follow(step, lookup.lane_starts(buffer[: len(found)], _LANE), found, restarts)

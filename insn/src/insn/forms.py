@@ -229,7 +229,7 @@ class FormIndex:
         """Look keys up: their numbers, and where keys are that are not known (number 0)."""
         slots = (keys * self._FACTORS[0] >> self._shift).view(np.int64)
         numbers = self._numbers[0].take(slots)
-        missed = np.flatnonzero(self._keys[0].take(slots) != keys)
+        missed = (self._keys[0].take(slots) != keys).nonzero()[0]
         if len(missed):
             rest = keys[missed]
             slots = (rest * self._FACTORS[1] >> self._shift).view(np.int64)

@@ -60,10 +60,11 @@ def _run_lanes(step: Step, starts: Positions, limits: Positions, found: Found) -
         found[at] = what
         at = at + lengths
         going = at < limits
-        if not going.all():
-            done = ~going
+        if np.count_nonzero(going) < len(going):
+            done = (~going).nonzero()[0]
             arrived[lanes[done]] = at[done]
-            at, lanes, limits = at[going], lanes[going], limits[going]
+            kept = going.nonzero()[0]
+            at, lanes, limits = at.take(kept), lanes.take(kept), limits.take(kept)
     return arrived
 
 

@@ -26,8 +26,11 @@ PREFIX, ESCAPE, VEX2, _VEX3, EVEX, ODD = range(8, 14)
 _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, REPNE, REP, SEGMENT, CODE_SEGMENT = 1, 2, 4, 8, 16, 32, 64
 FLAGS_AT = np.uint64(57)
 REX_AT = np.uint64(48)
-LOW_BYTE, LOW_PAIR, ESCAPE_BYTE = np.uint32(0xFF), np.uint32(0xFFFF), np.uint32(0x0F)
-EIGHT_BITS, THREE = np.uint32(8), np.uint8(3)
+# Arrays without dimensions: numpy takes them more quickly than numbers.
+LOW_BYTE, LOW_PAIR, ESCAPE_BYTE, EIGHT_BITS = (
+    np.array(bits, np.uint32) for bits in (0xFF, 0xFFFF, 0x0F, 8)
+)
+THREE = np.array(3, np.uint8)
 LONGEST = 15
 
 _VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
@@ -37,9 +40,9 @@ _EVEX_SPACES = dict(
 )
 
 
-def u64(value: int) -> np.uint64:
+def u64(value: int) -> Words:
     """Make a number of the type that arrays of keys have."""
-    return np.uint64(value & (1 << 64) - 1)
+    return np.array(value & (1 << 64) - 1, np.uint64)
 
 
 EIGHT, BYTE, PAIR, NOP = u64(8), u64(0xFF), u64(0xFFFF), u64(0x90)
@@ -192,7 +195,7 @@ NEVER = 7 << 3
 """All three bits for prefixes: a slot that is never filled."""
 # What leads an instruction, in one byte: the upper half is twice what it adds to the slot, 8 says
 # that a REX prefix is to be skipped, and this alone that a legacy prefix leads.
-LEGACY = np.uint8(1)
+LEGACY = np.array(1, np.uint8)
 _WIDE = 0x80
 
 

@@ -87,8 +87,10 @@ class _Direct:
         self._numbers[places[fit]] = numbers[fit]
 
 
-_SIB_AT, _ALL_BUT_BASE = np.uint32(16), np.uint32((1 << 32) - 8)
-_REX, _HIGH_HALF, _ONE_BIT = np.uint8(8), np.uint8(0xF0), np.uint8(1)
+# Arrays without dimensions: numpy takes them more quickly than numbers.
+_SIB_AT, _ALL_BUT_BASE = np.array(16, np.uint32), np.array((1 << 32) - 8, np.uint32)
+_REX, _HIGH_HALF, _ONE_BIT = (np.array(bits, np.uint8) for bits in (8, 0xF0, 1))
+_NONE = np.array(0, np.int32)
 
 
 class X86Forms:
@@ -143,7 +145,7 @@ class X86Forms:
         leads = self._leads.take(words & LOW_PAIR)
         stripped = np.zeros(len(at), np.int32)
         flags = np.zeros(len(at), np.uint8)
-        prefixed = np.flatnonzero(leads == LEGACY)
+        prefixed = (leads == LEGACY).nonzero()[0]
         if len(prefixed):
             count, found = self._strip(windows, at[prefixed], words[prefixed])
             stripped[prefixed] = count
@@ -157,13 +159,13 @@ class X86Forms:
         stripped += has_rex
         bases = (leads & _HIGH_HALF) >> _ONE_BIT
         numbers, places = self._one.look_up(words, bases)
-        rest = np.flatnonzero(numbers == 0)
+        rest = (numbers == _NONE).nonzero()[0]
         if len(rest):
             escaped = rest[(words[rest] & LOW_BYTE) == ESCAPE_BYTE]
             if len(escaped):
                 behind = windows.take(at[escaped] + stripped[escaped] + 1)
                 numbers[escaped], two_places = self._two.look_up(behind, bases[escaped])
-                rest = rest[numbers[rest] == 0]
+                rest = rest[numbers[rest] == _NONE]
             if len(rest):
                 lead = stripped[rest] - has_rex[rest]
                 slow, stripped[rest] = self._look_up_rest(
@@ -244,7 +246,7 @@ class X86Forms:
         flags = self._flags.take(words & LOW_BYTE)
         count = np.ones(len(at), np.int32)
         more = self._flags.take(words >> EIGHT_BITS & LOW_BYTE)
-        active = np.flatnonzero(more)
+        active = more.nonzero()[0]
         more = more[active]
         while len(active):
             old = flags[active]
@@ -273,10 +275,10 @@ class X86Forms:
         odd = (kinds == PREFIX) | (kinds == ODD) | (shapes == ODD)
         # Before VEX a REX prefix is illegal; with one, 90 is no NOP.
         odd |= has_rex & ((kinds > ESCAPE) | (words & BYTE == NOP))
-        vector = np.flatnonzero(kinds > ESCAPE)
+        vector = (kinds > ESCAPE).nonzero()[0]
         if len(vector):
             keys[vector] = self._same_registers(keys[vector], kinds[vector])
-        return keys | rex << REX_AT, has_rex, np.flatnonzero(odd)
+        return keys | rex << REX_AT, has_rex, odd.nonzero()[0]
 
     def _same_registers(self, keys: Words, kinds: NDArray[np.uint8]) -> Words:
         """Clear what does not matter in the prefixes VEX, XOP and EVEX.
