@@ -22,7 +22,7 @@ __all__ = ["FLOWS", "KINDS", "METHODS", "RECORD", "refusals", "scan"]
 PADDING = 32
 _CHUNK = 1 << 21
 _LANE = 96
-_BLOCK = 1 << 13
+_BLOCK = 1 << 14
 _FEW = 8
 """For fewer prefixes than this the records are made in advance."""
 _EVERY_BIT = (1 << 64) - 1
