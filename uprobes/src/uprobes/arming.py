@@ -44,17 +44,19 @@ class Arming:
         """
         refused: list[ProbeError] = []
         points = process.points
-        fresh: dict[int, list[tuple[Probe, Location]]] = {}
+        fresh: dict[int, tuple[Probe, ...]] = {}
         for probe, location in wanted:
             probe.location = location
             if probe.returns and location.no_return:
                 self._refuse(probe, _no_return(location), refused)
                 continue
-            point = points.get(location.address)
-            if point is None:
-                fresh.setdefault(location.address, []).append((probe, location))
+            address = location.address
+            if address in points:
+                self._join(points[address], probe, refused)
+            elif address in fresh:
+                fresh[address] += (probe,)
             else:
-                self._join(point, probe, refused)
+                fresh[address] = (probe,)
         made = self._judge(process, fresh, refused)
         # Known before the first thread can hit it: a hit that nobody knows would be the program's
         # own trap.
@@ -79,24 +81,23 @@ class Arming:
     def _judge(
         self,
         process: Process,
-        fresh: dict[int, list[tuple[Probe, Location]]],
+        fresh: dict[int, tuple[Probe, ...]],
         refused: list[ProbeError],
     ) -> dict[int, ProbePoint]:
         """Make the probe points that may be made."""
         process.mappings(fresh=True)
         addresses = sorted(fresh)
-        forced = any(p.wanted is not None or p.forbidden for ps in fresh.values() for p, _ in ps)
-        probeable = None
-        if len(addresses) > FEW and not forced:
-            probeable = self._scan(process, addresses)
+        allowed = self._scan(process, addresses) if len(addresses) > FEW else [0] * len(addresses)
+        failed = self.engine.failed
         made: dict[int, ProbePoint] = {}
-        mapping: Mapping | None = None
-        for number, address in enumerate(addresses):
-            probes = tuple(probe for probe, _ in fresh[address])
+        start = end = 0
+        for address, methods in zip(addresses, allowed, strict=True):
+            probes = fresh[address]
             point = ProbePoint(process, address)
-            if mapping is None or not mapping.start <= address < mapping.end:
+            error = None
+            if not start <= address < end:
                 mapping = process.mapping_at(address)
-            error = _unfit(mapping, address, probes[0].location.spec)
+                error = _unfit(mapping, address, probes[0].location.spec)
             if error is None and process.owns(address):
                 error = NotExecutable(
                     "that memory is ours: it holds slots, or the guard",
@@ -105,7 +106,9 @@ class Arming:
                     code="own-memory",
                     hint="probe the program's own code",
                 )
-            if error is None and (probeable is None or not probeable[number]):
+                if mapping is not None and error is None:
+                    start, end = mapping.start, mapping.end
+            if error is None and not methods & _acceptable(probes):
                 error = _unprobeable(point, probes)
             if error is not None:
                 for probe in probes:
@@ -114,21 +117,16 @@ class Arming:
             point.probes = probes
             for probe in probes:
                 probe.point = point
-                probe.failed = self.engine.failed
+                probe.failed = failed
             made[address] = point
         return made
 
     @staticmethod
-    def _scan(
-        process: Process, addresses: list[int]
-    ) -> "np.ndarray[tuple[int], np.dtype[np.bool_]] | None":
-        """Tell for many addresses at once whether any method may be used; the others are looked at
-        singly.
-        """
+    def _scan(process: Process, addresses: list[int]) -> list[int]:
+        """Give the bits of the methods allowed at many addresses at once; 0 where one must look."""
         arch = process.machine.arch
-        result = np.zeros(len(addresses), dtype=bool)
+        result = np.zeros(len(addresses), dtype=np.uint8)
         where = np.array(addresses, dtype=np.uint64)
-        wanted = sum(1 << METHODS.index(method) for method in HANDLER_METHODS)
         for mapping in process.mappings():
             if not mapping.executable:
                 continue
@@ -144,8 +142,8 @@ class Arming:
             rows = insn.scan(
                 code, first, arch, starts=(where[low:high] - np.uint64(first)).astype(np.int64)
             )
-            result[low:high] = (rows["methods"] & wanted) != 0
-        return result
+            result[low:high] = rows["methods"]
+        return result.tolist()
 
     def _join(self, point: ProbePoint, probe: Probe, refused: list[ProbeError]) -> None:
         """Add a probe to a point that others made."""
@@ -198,6 +196,21 @@ class Arming:
                     del process.points[point.address]
                 if point.plan is not None:
                     process.drop_plan(point)
+
+
+BITS = {method: 1 << METHODS.index(method) for method in HANDLER_METHODS}
+ALL_BITS = sum(BITS.values())
+
+
+def _acceptable(probes: tuple[Probe, ...]) -> int:
+    """Give the bits of the methods that probes at one address agree to; 0 where one must look."""
+    bits = ALL_BITS
+    for probe in probes:
+        if probe.wanted is not None:
+            bits &= BITS.get(probe.wanted, 0)
+        for method in probe.forbidden:
+            bits &= ~BITS.get(method, 0)
+    return bits
 
 
 def _unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None:

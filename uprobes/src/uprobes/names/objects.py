@@ -115,10 +115,11 @@ class Space:
 
     def object_of(self, mapping: Mapping) -> MappedObject | None:
         """Find the object that a mapping belongs to."""
-        key = (mapping.device, mapping.inode)
-        return next(
-            (o for o in self.objects if (o.device, o.inode) == key and mapping in o.mappings), None
-        )
+        return self._by_start.get(mapping.start)
+
+    @cached_property
+    def _by_start(self) -> dict[int, MappedObject]:
+        return {mapping.start: item for item in self.objects for mapping in item.mappings}
 
     def find(self, wanted: str, *, spec: str) -> tuple[MappedObject, ...]:
         """List the objects a name means: one, or any number for a glob, or none.
