@@ -81,6 +81,19 @@ def test_jumps_calls_and_addresses_of_labels_are_relative_to_their_own_end():
     assert targets == [assembler.address("here")] * 3
 
 
+@pytest.mark.parametrize("register", REGISTERS)
+def test_words_near_the_code_are_reached_from_the_program_counter(register):
+    assembler = Assembler(ORIGIN)
+    assembler.load_from(register, ORIGIN + 0x1000)
+    load = insn.decode(assembler.code(), ORIGIN, insn.X86_64)
+    assert load.text.startswith(f"mov {register}, qword ptr [rip")
+    assert load.pc_relative.target == ORIGIN + 0x1000
+    assembler.jump_through(ORIGIN - 0x1000)
+    jump = insn.decode(assembler.code()[load.length :], load.end, insn.X86_64)
+    assert jump.flow is insn.Flow.INDIRECT_JUMP
+    assert jump.pc_relative.target == ORIGIN - 0x1000
+
+
 def test_a_label_that_is_nowhere_or_twice_is_an_error():
     assembler = Assembler()
     assembler.jump("nowhere")

@@ -8,7 +8,7 @@ Rules:
 - writing one is a single-byte (or single-unit) store, so threads may run meanwhile.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ubp.errors import AlreadyInserted, Changed, ForeignBreakpoint, NotInserted, UbpError
@@ -193,6 +193,10 @@ class Breakpoints:
         else:
             for address in addresses:
                 self._by_address.pop(address, None)
+
+    def adopt(self, originals: Mapping[int, bytes]) -> None:
+        """Take over breakpoints that somebody else wrote, with the bytes that they hide."""
+        self._by_address.update(originals)
 
     def inherit(self, parent: "Breakpoints", *, removed: bool = True) -> None:
         """Take over what a copy of the parent's memory holds: its breakpoints.

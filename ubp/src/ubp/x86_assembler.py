@@ -117,6 +117,17 @@ class Assembler:
         self._parts += bytes([0x48 | number >> 3 << 2, 0x8D, 5 | (number & 7) << 3])
         self._refer(name)
 
+    def load_from(self, to: str, address: int) -> None:
+        """Load a word from an address within ±2 GiB, counted from the program counter."""
+        number = NUMBERS[to]
+        self._parts += bytes([0x48 | number >> 3 << 2, 0x8B, 5 | (number & 7) << 3])
+        self._parts += struct.pack("<i", address - self.here - 4)
+
+    def jump_through(self, address: int) -> None:
+        """Jump to the address that stands at an address within ±2 GiB."""
+        self._parts += b"\xff\x25"
+        self._parts += struct.pack("<i", address - self.here - 4)
+
     def arithmetic(self, what: str, to: str | Mem, source: str | Mem | int, size: int = 8) -> None:
         """Do one of `ARITHMETIC` between registers, memory and a signed 32-bit integer."""
         number = ARITHMETIC[what]

@@ -24,6 +24,7 @@ from uprobes.errors import ProbeError
 from uprobes.hit import Hit
 from uprobes.holding import Holding
 from uprobes.lifetimes import Lifetimes
+from uprobes.machine import Machine
 from uprobes.placement import Placement
 from uprobes.probe import Probe, ProbePoint
 from uprobes.process import Process
@@ -56,12 +57,14 @@ class Engine:
 
     def __init__(
         self,
+        machine: Machine,
         obey: Callable[[], None],
         waiting: Collection[object],
         failed: Callable[[Probe, Exception], None],
         on_exit: Callable[[int, int], None],
         on_exec: Callable[[Process, list[Probe]], None],
     ) -> None:
+        self.machine = machine
         self.tracees: dict[int, Tracee] = {}
         self.processes: dict[int, Process] = {}
         self.failed = failed
@@ -90,6 +93,8 @@ class Engine:
         peek, request = ptrace.peek, ptrace.request
         clock, references = time.perf_counter_ns, sys.getrefcount
         getregs, pokeuser, cont = int(Request.GETREGS), int(Request.POKEUSER), int(Request.CONT)
+        getsigmask, mask = int(Request.GETSIGMASK), (ctypes.c_uint64 * 1)()
+        unseen_mask, unseen = self.machine.blocked_unseen
         placement = self.placement
         trap = int(signal.SIGTRAP)
         turn = 0
@@ -119,6 +124,8 @@ class Engine:
             begun = 0 if turn % TIMED_EVERY else clock()
             if request(getregs, tid, 0, tracee.area) < 0:
                 continue
+            if request(getsigmask, tid, 8, mask) == 0 and mask[0] & unseen_mask == unseen:
+                self._keep_guard(tracee)
             words, ip_word = tracee.words, tracee.ip_word
             address = words[ip_word] - tracee.skew
             point = tracee.process.points.get(address)
@@ -198,9 +205,11 @@ class Engine:
             elif event:
                 self.lifetimes.on_event(tracee, Event(event))
             elif tracee.step is not None:
+                self._keep_guard(tracee)
                 onward = self.signals.advance(tracee, status)
                 tracee.resume(onward or 0, step=onward is AGAIN)
             elif number == signal.SIGTRAP:
+                self._keep_guard(tracee)
                 tracee.load()
                 self._on_trap(tracee)
             elif number == CALL_STOP:
@@ -236,6 +245,13 @@ class Engine:
             tracee.resume()
         else:
             self.signals.on_signal(tracee, signal.SIGTRAP)
+
+    def _keep_guard(self, tracee: Tracee) -> None:
+        """Look after the guard where the kernel may have reset its handler just now."""
+        mask, unseen = self.machine.blocked_unseen
+        with contextlib.suppress(OSError, ProbeError):
+            if ptrace.signal_mask(tracee.tid) & mask == unseen:
+                tracee.process.keep_guard(tracee)
 
     def hit(self, tracee: Tracee, point: ProbePoint) -> None:
         """Run the handlers of a hit and set the thread on its way."""

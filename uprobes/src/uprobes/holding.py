@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from insn import Flow
 from uprobes import lifetimes, ptrace
 from uprobes.errors import ProbeError
+from uprobes.guard.keeper import AREA
+from uprobes.guard.rescue import Remains, adopt
 from uprobes.ptrace import WALL, Event, Request
 from uprobes.retiring import retire
 from uprobes.signals import AGAIN, signal_sets
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from uprobes.engine import Engine
     from uprobes.process import Process
 
+LONGEST_HANDLER = 10_000
+"""More instructions than the guard's handler ever executes."""
 BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
 
 
@@ -82,6 +86,7 @@ class Holding:
         for tracee in tracees:
             if tracee is self.engine.current:
                 tracee.state, tracee.pending = State.STOPPED, BREAK_STATUS
+                tracee.remember()
             elif tracee.state not in (State.STOPPED, State.GONE):
                 tracee.interrupt()
                 tracee.interrupted = True
@@ -132,6 +137,32 @@ class Holding:
                 work(tracee)
             self.release(held)
             if fit:
+                return
+
+    def clean_up(self, process: "Process", base: int) -> Remains:
+        """Undo what a dead tracer left in a process that we have just attached to."""
+        held = list(process.tracees.values())
+        self.quiesce(held)
+        for tracee in held:
+            self._leave_guard(tracee, base)
+        remains = adopt(process, base)
+        retire(self.engine, process)
+        process.forget_remains()
+        self.release(held)
+        return remains
+
+    def _leave_guard(self, tracee: Tracee, base: int) -> None:
+        """Step a thread that is in the guard's handler until it is out."""
+        if tracee.state is not State.STOPPED or tracee.pending is None:
+            return
+        for _ in range(LONGEST_HANDLER):
+            ip = tracee.load()[tracee.machine.ip]
+            if not base <= ip < base + AREA:
+                return
+            ptrace.call(Request.SINGLESTEP, tracee.tid)
+            _, status = os.waitpid(tracee.tid, WALL)
+            if not os.WIFSTOPPED(status):
+                self.engine.on_stop(tracee.tid, status)
                 return
 
     def release(self, tracees: Iterable[Tracee]) -> None:

@@ -44,9 +44,15 @@ def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
     """
     machine = tracee.machine
     tid = tracee.tid
+    # What the caller is about to change is not written yet, and must not be lost.
+    intended, changed = bytes(tracee.buffer), tracee.registers.changed
     registers = tracee.load()
     kept = bytes(tracee.buffer)
     mask = ptrace.signal_mask(tid)
+    onward = _onward(tracee)
+    guard = tracee.process.guard
+    if guard is not None:
+        site = guard.prepare_call(onward, mask)
     ptrace.set_signal_mask(tid, ALL_SIGNALS)
     try:
         registers[machine.ip] = site
@@ -64,14 +70,33 @@ def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
             ptrace.call(Request.SETREGS, tid, 0, tracee.words_address)
             if tracee.words[machine.index[machine.system_call]] != NO_CALL:
                 _stop_as_before(tracee)
+            elif onward[machine.ip] != tracee.words[tracee.ip_word]:
+                # Nobody would see that the breakpoint was met, should we die now.
+                ptrace.call(Request.POKEUSER, tid, tracee.ip_offset, onward[machine.ip])
             ptrace.set_signal_mask(tid, mask)
         except OSError as error:
             if error.errno != errno.ESRCH:
                 raise
-        registers.changed = 0
+        tracee.buffer[:] = intended
+        registers.changed = changed
     if -4096 < result < 0:
         raise OSError(-result, f"{name} in process {tracee.pid}: {os.strerror(-result)}")
     return int(result)
+
+
+def _onward(tracee: Tracee) -> dict[str, int]:
+    """Return the registers with which a thread would go on right if we left it alone now.
+
+    In front of a breakpoint that stopped it, or of a system call that we interrupted.
+    """
+    machine = tracee.machine
+    registers = tracee.registers.as_dict()
+    if registers[machine.system_call] != NO_CALL:
+        registers[machine.ip] -= len(machine.call_instruction)
+        registers[machine.call_number] = registers[machine.system_call]
+    elif registers[machine.ip] - tracee.skew in tracee.process.points:
+        registers[machine.ip] -= tracee.skew
+    return registers
 
 
 def _stop_as_before(tracee: Tracee) -> None:

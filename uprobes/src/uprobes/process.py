@@ -108,10 +108,19 @@ class Process:
         """
         self.may_call()
         assert self.caller is not None
-        if self._call_site is None:
+        if self.guard is None and self._call_site is None:
             code = self.machine.call_instruction
             self._call_site = inject.find_call_instruction(self.pid, self.memory, code)
-        return inject.call(self.caller, self._call_site, name, *arguments)
+        return inject.call(self.caller, self._call_site or 0, name, *arguments)
+
+    def keep_guard(self, caller: Tracee) -> None:
+        """Make sure that the guard's handler is in place still, in a process that has a guard."""
+        if self.guard is not None and not self.guard.stands():
+            self.caller = caller
+            try:
+                self.guard.reinstate()
+            finally:
+                self.caller = None
 
     @contextlib.contextmanager
     def borrowed_stack(self, size: int) -> Iterator[int]:
@@ -120,7 +129,7 @@ class Process:
         """
         assert self.caller is not None
         machine = self.machine
-        sp = self.caller.load()[machine.sp]
+        sp = self.caller.peek(machine.sp)
         address = (sp - machine.arch.red_zone - size) & ~0xF
         kept = self.memory.read(address, size)
         try:
@@ -248,6 +257,10 @@ class Process:
         """The areas that hold slots, those that came with a fork included: start and end."""
         return [*self._former, *((a.address, a.address + a.size) for a in self.pool.areas)]
 
+    def take_areas(self, areas: list[tuple[int, int]]) -> None:
+        """Take over areas that somebody else mapped."""
+        self._former += areas
+
     def holds(self, ip: int) -> bool:
         """Tell whether an address is in any area that holds slots."""
         return self.pool.holds(ip) or any(start <= ip < end for start, end in self._former)
@@ -304,6 +317,14 @@ class Process:
         self._call_site = None
         self._mappings = None
         return probes
+
+    def forget_remains(self) -> None:
+        """Start anew after what a dead tracer left was undone."""
+        self.copies.clear()
+        self.internal.clear()
+        self._former.clear()
+        self.breakpoints.forget()
+        self.guard = self.returns = None
 
     def end(self) -> None:
         """Let go of a process that has no threads left."""

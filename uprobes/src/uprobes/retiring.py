@@ -39,6 +39,11 @@ def retire(engine: "Engine", process: Process) -> None:
 def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Process) -> None:
     """Bring a thread out of slots and steps, or back in front of the breakpoint it met."""
     registers, machine = tracee.registers, tracee.machine
+    if tracee is engine.current:
+        # Its handler is detaching: it goes on from its probe point, or where the handler sent it.
+        tracee.intend()
+        tracee.pending = None
+        return
     if tracee.step is not None:
         engine.signals.give_up_step(tracee)
     ip = registers[machine.ip]
@@ -51,9 +56,7 @@ def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Proc
         if returned is not None and returned(tracee):
             tracee.pending = None
             return
-        # The stop of the one whose handler is detaching may have become another by calls we made.
-        hit = tracee is engine.current
-        hit = hit or ptrace.signal_info(tracee.tid).code == TrapCode.KERNEL
+        hit = ptrace.signal_info(tracee.tid).code == TrapCode.KERNEL
         # All breakpoints are out by now: one that is not there any more was ours, though its probe
         # may have gone before the hit was taken.
         if hit and process.memory.read(address, 1) != machine.arch.breakpoint[:1]:
@@ -66,10 +69,10 @@ def _unmap(process: Process, home: Process) -> None:
     if process.caller is None:
         return
     try:
-        if home.guard is not None:
-            home.guard.remove(process)
         for start, end in home.areas:
             process.call("munmap", start, end - start)
+        if home.guard is not None:
+            home.guard.remove(process)
     except (OSError, ProbeError):
         return
     finally:

@@ -11,6 +11,7 @@ from typing import Self
 from uprobes import attaching
 from uprobes.engine import Engine
 from uprobes.errors import NotPermitted, ProbeError, TargetGone
+from uprobes.guard.rescue import Remains, find_guard
 from uprobes.location import Location
 from uprobes.machine import machine_of_host
 from uprobes.memory import ProcessMemory
@@ -53,6 +54,8 @@ class Session:
         self.command: tuple[str, ...] = ()
         self.exit_status: ExitStatus | None = None
         self.detached = False
+        self.remains: Remains | None = None
+        """What a dead tracer had left in the process; it was undone when we attached."""
         self._policy = policy
         self._wake = threading.Event()
         self._stopping = False
@@ -60,7 +63,12 @@ class Session:
         self._begin: Callable[[], object] = lambda: None
         self._tracer = Tracer(self._trace, "uprobes tracer")
         self._engine = Engine(
-            self._tracer.obey, self._tracer.commands, self._failed, self._exited, self._execed
+            self.machine,
+            self._tracer.obey,
+            self._tracer.commands,
+            self._failed,
+            self._exited,
+            self._execed,
         )
 
     # -- beginning ------------------------------------------------------------------------------
@@ -134,6 +142,9 @@ class Session:
         self._engine.processes[self.pid] = process
         for tid in tids:
             self._engine.lifetimes.add(tid, self.pid, process)
+        base = find_guard(self.pid, process.memory)
+        if base is not None:
+            self.remains = self._engine.holding.clean_up(process, base)
 
     def _ask(self, request: Request) -> None:
         if self._policy is not None and self._policy(request) is False:

@@ -119,6 +119,7 @@ class Tracee:
     """Which words hold a function's first arguments."""
     spare: "Hit | None" = None
     """The hit object of the latest hit, used again unless a handler kept it."""
+    _intended: bytes = field(init=False, default=b"")
     _mask: int | None = field(init=False, default=None)
     """What the program blocks, while we block more."""
 
@@ -142,6 +143,20 @@ class Tracee:
         call_quickly(GETREGS, self.tid, 0, self.area)
         self.registers.changed = CLEAN
         return self.registers
+
+    def remember(self) -> None:
+        """Keep the registers as they are intended, for `intend`."""
+        self._intended = bytes(self.buffer)
+
+    def intend(self) -> None:
+        """Make the thread's registers what they were to be at `remember`."""
+        self.buffer[:] = self._intended
+        self.registers.changed = CHANGED
+
+    def peek(self, name: str) -> int:
+        """Return one register as the stopped thread has it, whatever is intended for it here."""
+        offset = WORD * self.machine.index[name]
+        return ptrace.call(Request.PEEKUSER, self.tid, offset) & (1 << 64) - 1
 
     def flush(self) -> None:
         """Write back what was changed."""

@@ -233,3 +233,16 @@ def doctor(
     from uprobes.command.doctor import doctor as run
 
     return run(Options([], pid, context.obj, as_json, None, output))
+
+
+@app.command(epilog=_examples("uprobes rescue 1234"))
+def rescue(
+    context: typer.Context,
+    pid: Annotated[int | None, typer.Argument(metavar="PID", help="the process")] = None,
+    as_json: Json = False,
+    output: Output = None,
+) -> int:
+    """Put everything back in a process whose tracer was killed."""
+    from uprobes.command.rescue import rescue as run
+
+    return run(Options([], pid, context.obj, as_json, None, output))

@@ -52,13 +52,12 @@ class Guard:
         guard._write(layout.POINTS_AT, base + layout.POINTS)
         guard._write(layout.FRAMES_AT, base + layout.FRAMES)
         guard._write(layout.SIZE_OF_ALL, AREA)
-        guard._take_over(made)
+        guard._take_over(made, swap_action(process, None))
         return guard
 
-    def _take_over(self, made: layout.GuardCode) -> None:
+    def _take_over(self, made: layout.GuardCode, old: bytes) -> None:
         """Install the handler so that a handler of the program's own behind it notices nothing."""
         process = self.process
-        old = swap_action(process, None)
         handler, flags, _, mask = layout.ACTION.unpack(old)
         if handler <= IGNORE:
             flags, mask = made.flags, 0
@@ -68,6 +67,27 @@ class Guard:
             flags |= made.flags & ~SA_ONSTACK
         process.memory.write(self.base + layout.OLD_ACTION.offset, old)
         swap_action(process, layout.ACTION.pack(made.handler, flags, made.restorer, mask))
+
+    def prepare_call(self, registers: Mapping[str, int], mask: int) -> int:
+        """Write down what a thread finds after a system call if we die; return the call site."""
+        made = self.process.machine.assemble_guard(self.base)
+        saved = [mask, *(registers[name] for name in made.restored)]
+        at = self.base + layout.CALLER_MASK.offset
+        self.process.memory.write(at, struct.pack(f"<{len(saved)}Q", *saved))
+        return made.call_site
+
+    def stands(self) -> bool:
+        """Tell whether the handler is still in place."""
+        with open(f"/proc/{self.process.pid}/status", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("SigCgt:"):
+                    return bool(int(line.split()[1], 16) >> (SIGTRAP - 1) & 1)
+        return True
+
+    def reinstate(self) -> None:
+        """Put the handler in again: the kernel resets it at a breakpoint met with it blocked."""
+        old = self.process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
+        self._take_over(self.process.machine.assemble_guard(self.base), old)
 
     def copied(self, process: "Process") -> "Guard":
         """Return the same for a copy of the process's memory."""
@@ -85,6 +105,7 @@ class Guard:
         current = swap_action(process, old)
         if layout.ACTION.unpack(current)[0] != self.handler:
             swap_action(process, current)  # the program has set one of its own since
+        process.guard = None  # from here on its call site is no more
         process.call("munmap", self.base, AREA)
 
     def _write(self, field: Field, value: int) -> None:

@@ -60,6 +60,10 @@ DEFAULT_ACTION = Field(HEADER + 80)
 AREAS_USED = Field(HEADER + 112)
 SIZE_OF_ALL = Field(HEADER + 120)
 AREAS = Field(HEADER + 128)
+CALLER_MASK = Field(HEADER + 0x800)
+"""The signal mask of the thread that makes a system call for us."""
+CALLER_REGISTERS = Field(HEADER + 0x808)
+"""Its registers, in the order of `GuardCode.restored`."""
 ACTION_SIZE = 32
 ACTION = struct.Struct("<QQQQ")
 
@@ -72,6 +76,9 @@ class GuardCode:
     handler: int
     restorer: int
     flags: int
+    call_site: int
+    """A system call instruction with a way back behind it: `CALLER_REGISTERS` are loaded there."""
+    restored: tuple[str, ...]
 
 
 def pack_areas(areas: Sequence[tuple[int, int]]) -> bytes:

@@ -5,7 +5,7 @@ order:
 1. a thread inside an SSOL area goes on there: it was sent to a copy, which jumps back by itself;
 2. at the return trampoline, the frame table says where the call really returns to;
 3. at a breakpoint of ours, the thread goes on in the copy if there is one; else the original byte
-is put back;
+   is put back, through /proc/self/mem or by unlocking the page for a moment;
 4. a trap that the program did not make (a step under way when we died) is forgotten;
 5. everything else is the program's own: its handler, or its death.
 
@@ -20,7 +20,10 @@ from uprobes.guard.layout import GuardCode
 UC_SP, UC_IP, UC_FLAGS = 160, 168, 176
 SI_CODE = 8
 SI_KERNEL, TRAP_TRACE = 0x80, 2
-SYS_MPROTECT, SYS_SIGACTION, SYS_SIGRETURN = 10, 13, 15
+SYS_MPROTECT, SYS_SIGACTION, SYS_SIGPROCMASK, SYS_SIGRETURN = 10, 13, 14, 15
+SIG_SETMASK = 2
+RESTORED = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "rip")
+"""What a system call and its arguments change."""
 SYS_GETPID, SYS_GETTID, SYS_TGKILL = 39, 186, 234
 SIGTRAP = 5
 SA_SIGINFO, SA_RESTORER, SA_ONSTACK = 0x4, 0x0400_0000, 0x0800_0000
@@ -49,9 +52,28 @@ def assemble(origin: int) -> GuardCode:
     a.label("restorer")
     a.mov("rax", SYS_SIGRETURN)
     a.syscall()
+    _call_site(a, origin)
     code = a.code()
     assert len(code) <= layout.HEADER
-    return GuardCode(code, a.address("handler"), a.address("restorer"), FLAGS)
+    return GuardCode(
+        code, a.address("handler"), a.address("restorer"), FLAGS, a.address("call"), RESTORED
+    )
+
+
+def _call_site(a: Assembler, origin: int) -> None:
+    """A system call, and behind it what we would do ourselves if we still lived: put all back."""
+    a.label("call")
+    a.syscall()
+    a.mov("rdi", SIG_SETMASK)
+    a.mov("rsi", origin + layout.CALLER_MASK.offset)
+    a.mov("rdx", 0)
+    a.mov("r10", 8)
+    a.mov("rax", SYS_SIGPROCMASK)
+    a.syscall()
+    at = origin + layout.CALLER_REGISTERS.offset
+    for number, register in enumerate(RESTORED[:-1]):
+        a.load_from(register, at + 8 * number)
+    a.jump_through(at + 8 * (len(RESTORED) - 1))
 
 
 def _leave_areas(a: Assembler) -> None:

@@ -46,6 +46,12 @@ class Machine:
     """System call numbers by name."""
     assemble_guard: Callable[[int], GuardCode]
     """Makes the handler that stays in the process, for the address at which it will stand."""
+    blocked_unseen: tuple[int, int]
+    """A mask, and what it shows of blocked signals when a breakpoint has unblocked SIGTRAP.
+
+    The kernel does that, and forgets the handler, where a breakpoint is met with SIGTRAP blocked
+    (force_sig_info in kernel/signal.c); who blocks it blocks the other faults' signals too.
+    """
     interrupted: Mapping[int, str] = field(default_factory=dict)
     """System calls that return EINTR when a tracer stops them, although no signal came (signal(7)).
     """
@@ -57,8 +63,7 @@ class Machine:
 
 
 def machine_of_host() -> Machine:
-    """Return the record of the machine this runs on; raises UnsupportedTarget where there is none.
-    """
+    """Return the record of the machine this runs on; UnsupportedTarget where there is none."""
     from uprobes.errors import UnsupportedTarget
     from uprobes.machine.x86_64 import X86_64
 

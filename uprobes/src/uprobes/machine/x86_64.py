@@ -1,5 +1,4 @@
-"""x86-64: user_regs_struct (arch/x86/include/asm/user_64.h), the System V convention, system calls.
-"""
+"""x86-64: user_regs_struct (arch/x86/include/asm/user_64.h), System V calls, system calls."""
 
 import insn
 from uprobes.guard import x86_64
@@ -50,6 +49,7 @@ X86_64 = Machine(
     call_instruction=b"\x0f\x05",
     calls={"mmap": 9, "munmap": 11, "rt_sigaction": 13, "getpid": 39},
     assemble_guard=x86_64.assemble,
+    blocked_unseen=(0x4D8, 0x4C8),
     interrupted={
         65: "semop",
         128: "rt_sigtimedwait",
