@@ -143,7 +143,6 @@ def test_switching_stacks_inside_a_function_is_followed(victim):
     assert [(ret.outcome, ret.value) for ret in seen["leaf"]] == [(RETURNED, 2), (RETURNED, 4)]
 
 
-@pytest.mark.xfail(reason="the C++ unwinder finds the trampoline and gives up (case R-15)")
 @pytest.mark.parametrize("names", [["thrower"], ["middle"], ["thrower", "middle"]])
 def test_exceptions_pass_through_probed_functions(victim, names):
     """Case R-15: the unwinder must find the real return addresses."""

@@ -46,6 +46,8 @@ class Frame:
     original: int
     tid: int
     instances: list[ReturnInstance] = field(default_factory=list)
+    exposed: bool = False
+    """Whether the real return address stands there again: see `unwinding`."""
 
 
 class Returns:
@@ -102,10 +104,19 @@ class Returns:
         frame = self.frames.get(place) or self._popped(tracee.tid, sp)
         if frame is None:
             return False
-        self._bury(frame, tracee)
         tracee.registers[machine.ip] = frame.original
-        self._end(frame, tracee, Outcome.RETURNED, now)
+        self.end(frame, tracee, Outcome.RETURNED, now)
         return True
+
+    def end(self, frame: Frame, tracee: Tracee, outcome: Outcome, now: int = 0) -> None:
+        """End a call, and before it those that were called from within and never returned."""
+        now = now or time.perf_counter_ns()
+        self._bury(frame, tracee)
+        self._end(frame, tracee, outcome, now)
+
+    def frames_between(self, tid: int, low: int, high: int) -> list[Frame]:
+        """Return the frames of a thread in a part of its stack."""
+        return [self.frames[p] for p in self.by_thread.get(tid, ()) if low <= p < high]
 
     def _popped(self, tid: int, sp: int) -> Frame | None:
         """Find the frame of a function that popped its arguments as well."""

@@ -1,7 +1,8 @@
 """A process under probes: what users hold. Works from any thread; handlers run in the tracer's."""
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar, Unpack, overload
 
@@ -19,6 +20,7 @@ from uprobes.registration import (
     ReturnKeywords,
 )
 from uprobes.session import Policy, Request, Session
+from uprobes.unwinding import UNWINDERS, Unwinding
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -38,7 +40,10 @@ class Target(Session):
         super().__init__(policy)
         self.failures: list[tuple[Probe, Exception]] = []
         self._watching = False
+        self._returning = False
+        """Whether any return probe was asked for."""
         arming = self._engine.arming
+        self._unwinding = Unwinding(arming.arm, arming.disarm)
         self._registrations = Registrations(
             resolver,
             self._process,
@@ -152,13 +157,19 @@ class Target(Session):
         return self._await(self._registrations.register_probes(probes))
 
     def _await(self, made: Registration) -> Registration:
-        """Watch the dynamic linker as soon as something waits for an object to be mapped."""
-        if made.pending and not self._watching and not self.detached:
+        """Watch the dynamic linker as soon as something waits for an object to be mapped.
+
+        Return probes wait for the library that unwinds the stack, which may come late.
+        """
+        returning = not self._returning and any(probe.returns for probe in made.probes)
+        self._returning = self._returning or returning
+        if (made.pending or returning) and not self.detached:
 
             def watch() -> None:
-                self._watch_linker(self._process())
+                if not self._watching:
+                    self._watch_linker(self._process())
                 # It may have been mapped meanwhile.
-                self._registrations.arm_pending(self._process())
+                self._objects_changed(self._process())
 
             self._quietly(watch)
         return made
@@ -198,7 +209,7 @@ class Target(Session):
         else:
             self._registrations.follow(process)
         self._watch_linker(process)
-        self._registrations.arm_pending(process)
+        self._objects_changed(process)
 
     def _watch_linker(self, process: Process) -> None:
         """Be told when the dynamic linker has mapped or unmapped objects."""
@@ -211,3 +222,11 @@ class Target(Session):
     def _objects_changed(self, process: Process) -> None:
         self._registrations.resolver.forget(process.pid)
         self._registrations.arm_pending(process)
+        if self._returning:
+            self._unwinding.watch(process, self._unwinders(process))
+
+    def _unwinders(self, process: Process) -> Iterator[int]:
+        for spec in UNWINDERS:
+            with contextlib.suppress(ProbeError):
+                found = self._registrations.resolver.resolve(spec, process.pid)
+                yield from (location.address for location in found.locations)
