@@ -67,7 +67,11 @@ def children():
     """Give the processes whose parent is one of our threads, with their state and name."""
     found = {}
     for listing in Path("/proc/self/task").glob("*/children"):
-        for pid in map(int, listing.read_text().split()):
+        try:
+            pids = listing.read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread has ended, and left its children to another
+        for pid in map(int, pids):
             try:
                 name, state = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)
             except (FileNotFoundError, ProcessLookupError):
