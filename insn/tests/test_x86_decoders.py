@@ -78,9 +78,19 @@ def random_bytes(random):
 
 @pytest.mark.parametrize("mode", [64, 32, 16])
 def test_random_bytes_are_read_as_iced_reads_them(mode):
+    compare_random_bytes(mode, 20_000 * ROUNDS)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("mode", [64, 32, 16])
+def test_ten_million_random_byte_strings_are_read_as_iced_reads_them(mode):
+    compare_random_bytes(mode, 3_400_000)
+
+
+def compare_random_bytes(mode, count):
     random = Random(SEED)
     agreed = 0
-    for _ in range(20_000 * ROUNDS):
+    for _ in range(count):
         code = random_bytes(random)
         decoder = iced_x86.Decoder(mode, code, ip=0x1000)
         theirs = decoder.decode()
@@ -98,7 +108,7 @@ def test_random_bytes_are_read_as_iced_reads_them(mode):
         assert ours.length == theirs.len, code.hex()
         check_flow_and_targets(ours, theirs)
         agreed += 1
-    assert agreed > 4_000 * ROUNDS
+    assert agreed > count // 5
 
 
 def check_flow_and_targets(ours, theirs):
@@ -213,3 +223,53 @@ def test_the_text_of_a_program_is_cut_as_objdump_cuts_it(path):
 
 def test_there_are_programs_to_compare_with():
     assert len(BINARIES) >= 2
+
+
+# --- the text of many programs
+
+
+def programs(count):
+    """List the largest ELF files of /usr/bin."""
+    found = []
+    for path in Path("/usr/bin").iterdir():
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                if file.read(4) == b"\x7fELF":
+                    found.append((path.stat().st_size, path))
+    return [path for _, path in sorted(found, reverse=True)[:count]]
+
+
+def compare_text(path, limit):
+    """Compare every instruction of a program's text with capstone and iced; return how many."""
+    start, code = text_of(path)
+    seen, offset = set(), 0
+    end = min(len(code), limit)
+    while offset < end:
+        try:
+            ours = insn.X86_64.decode(code[offset : offset + 15], start + offset)
+        except insn.InsnError:
+            offset += 1
+            continue
+        offset += ours.length
+        if ours.code in seen:
+            continue
+        seen.add(ours.code)
+        second.compare(ours)
+        if ours.detail.apx or ours.name in NOT_IN_ICED:
+            continue
+        theirs = iced(ours, 64)
+        assert theirs.len == ours.length, ours
+        assert not theirs.is_invalid, ours
+        check_flow_and_targets(ours, theirs)
+    return len(seen)
+
+
+def test_the_text_of_two_programs_is_read_as_capstone_and_iced_read_it():
+    assert sum(compare_text(path, 40_000) for path in programs(2)) > 4_000
+
+
+@pytest.mark.torture
+def test_the_text_of_twenty_programs_is_read_as_capstone_and_iced_read_it():
+    chosen = programs(20)
+    assert len(chosen) == 20
+    assert sum(compare_text(path, 1 << 20) for path in chosen) > 200_000
