@@ -189,3 +189,18 @@ def test_unregistering_with_calls_under_way_lets_them_return(victim):
     assert said == ["blocking", "sum 34", "done blocks"]
     assert seen == []
     assert again.entry_hits == 0
+
+
+def test_backtraces_show_the_real_return_addresses(victim):
+    """Case R-14: what the program says of its own stack is the same as unprobed."""
+    started = victim("backtraces", 30)
+    seen = []
+    with uprobes.attach(started.pid) as target:
+        for name in ("outer", "inner"):
+            target.uretprobe(started.spec(name), seen.append)
+        status = live.run_to_the_end(target, started)
+    said, code = started.finish()
+    assert said == ["same 30 different 0"]
+    assert (code, status.code) == (0, 0)
+    assert outcomes(seen) == {RETURNED: 60}
+    assert [ret.value for ret in seen] == [n for i in range(30) for n in (i * 2, i * 2 + 1)]
