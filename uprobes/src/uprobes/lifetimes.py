@@ -137,6 +137,7 @@ class Lifetimes:
     def _on_exec(self, tracee: Tracee) -> None:
         engine, process = self.engine, tracee.process
         tracee.step = None
+        self._left.pop(tracee.pid, None)  # it was the main thread that ended, not the process
         former = ptrace.event_message(tracee.tid)
         if former != tracee.tid:
             ghost = engine.tracees.pop(former, None)
