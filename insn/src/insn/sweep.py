@@ -38,24 +38,26 @@ def follow(
         starts = np.union1d(starts, restarts)
     limits = np.append(starts[1:], end)
     arrived = _run_lanes(step, starts, limits, found)
-    wrong = np.flatnonzero(arrived[:-1] != starts[1:]) + 1
+    loose = (arrived != limits) & (arrived < end)
+    if len(restarts):
+        loose &= ~(np.isin(limits, restarts) & (arrived > limits))
     reached = int(arrived[-1])
-    if len(wrong) and len(restarts):
-        wrong = wrong[~np.isin(starts[wrong], restarts)]
-    if len(wrong):
+    if loose.any():
         bounds = np.append(restarts, end)
-        ends = bounds[np.searchsorted(restarts, starts[wrong], side="right")]
-        settled = _join(step, found, starts[wrong], arrived[wrong - 1], ends)
+        ends = bounds[np.searchsorted(restarts, limits[loose])]
+        settled = _join(step, found, limits[loose], arrived[loose], ends)
         reached = settled if settled >= end else reached
     at = np.flatnonzero(found >= 0)
     return at, found.take(at), reached
 
 
 def _run_lanes(step: Step, starts: Positions, limits: Positions, found: Found) -> Positions:
+    """Follow all lanes up to their limits, but for the last few: say where each arrived."""
     arrived = starts.copy()
     lanes = np.arange(len(starts))
     at = starts
-    while len(at):
+    few = len(starts) // 16  # stepping them costs as much as stepping a thousand: `_join` does it
+    while len(at) > few:
         what, lengths = step(at)
         found[at] = what
         at = at + lengths
@@ -65,37 +67,42 @@ def _run_lanes(step: Step, starts: Positions, limits: Positions, found: Found) -
             arrived[lanes[done]] = at[done]
             kept = going.nonzero()[0]
             at, lanes, limits = at.take(kept), lanes.take(kept), limits.take(kept)
+    arrived[lanes] = at
     return arrived
 
 
 def _join(step: Step, found: Found, starts: Positions, entries: Positions, ends: Positions) -> int:
-    """Put lanes right that began at `starts` though the code goes on at `entries`, up to `ends`.
+    """Follow the code from each of `entries` to where something is found, or to `ends`.
 
-    Give the position up to which this settled the code.
+    Lanes began at `starts`, which the code may not arrive at: what they found before it meets them
+    is dropped. Give the position up to which this settled the code.
     """
-    paths: list[list[tuple[int, int]]] = [[] for _ in starts]
     joined = ends.copy()
     lanes = np.arange(len(starts))
     at = entries
-    while len(at):
-        inside = at < ends[lanes]
+    paths: list[tuple[Positions, Positions, Found]] = []
+    while True:
+        inside = at < ends.take(lanes)
         met = ~inside
-        met[inside] = found[at[inside]] >= 0
+        met[inside] = found.take(at[inside]) >= 0
         joined[lanes[met]] = at[met]
-        at, lanes = at[~met], lanes[~met]
-        if not len(at):
+        going = (~met).nonzero()[0]
+        if not len(going):
             break
+        at, lanes = at.take(going), lanes.take(going)
         what, lengths = step(at)
-        for lane, position, form in zip(lanes.tolist(), at.tolist(), what.tolist(), strict=True):
-            paths[lane].append((position, form))
+        paths.append((lanes, at, what))
         at = at + lengths
-    settled = -1
-    rows = zip(starts.tolist(), paths, joined.tolist(), ends.tolist(), strict=True)
-    for start, path, meets, bound in rows:
+    right = np.zeros(len(starts), np.bool_)
+    settled = last = -1
+    rows = zip(starts.tolist(), joined.tolist(), ends.tolist(), strict=True)
+    for lane, (start, meets, end) in enumerate(rows):
         if start <= settled:
             continue  # a path that began earlier arrives at this start, or runs past it
-        settled = meets
-        found[start : min(meets, bound)] = -1
-        for position, form in path:
-            found[position] = form
-    return settled
+        right[lane] = True
+        settled, last = min(meets, end), meets
+        found[start:settled] = -1
+    for lanes, at, what in paths:
+        kept = right.take(lanes).nonzero()[0]
+        found[at.take(kept)] = what.take(kept)
+    return last
