@@ -59,7 +59,7 @@ def main() -> int:
         choices=[*SECTIONS, []],
         help=f"which tables ({', '.join(SECTIONS)}); all when none is named",
     )
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each contestant (15)")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant (9)")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write every round of every figure there"
     )
@@ -70,7 +70,12 @@ def main() -> int:
     console.print(machine(), highlight=False)
     sections = []
     for name in options.sections or SECTIONS:
-        for section in SECTIONS[name](options.rounds):
+        measured = SECTIONS[name](options.rounds)
+        while True:
+            with console.status(f"{name}: {SECTIONS[name].__doc__}"):
+                section = next(measured, None)
+            if section is None:
+                break
             show(section, console)
             sections.append(section)
     if options.json:

@@ -155,7 +155,7 @@ def machine() -> str:
 
 def markdown(sections: Iterable[Section]) -> str:
     """Write the tables for the documentation."""
-    lines = [f"Measured by `python benchmarks/run.py` on: {machine()}.", ""]
+    lines = [f"Measured by `make bench` on: {machine()}.", ""]
     for section in sections:
         columns = headings(section)
         lines += [f"## {section.title}", "", section.about, ""]
