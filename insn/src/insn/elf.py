@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,7 +136,7 @@ class Image:
         )
 
     def loaded(self, segment: Segment) -> bytes:
-        """Read what the loader takes from the file for a segment, where others do not overlap it."""
+        """Read what the loader takes from the file for a segment, even where others overlap."""
         return self._source.read(segment.offset, segment.file_size)
 
     @cached_property
@@ -306,6 +306,17 @@ class Image:
 
         A superset: a word of data may look like an address by chance.
         """
+        found = [np.empty(0, np.uint64)]
+        for words in self.data_words():
+            highest = np.iinfo(words.dtype).max
+            for stretch in self.text:
+                start = words.dtype.type(min(stretch.address, highest))
+                end = words.dtype.type(min(stretch.end, highest))
+                found.append(words[(words >= start) & (words < end)].astype(np.uint64))
+        return np.unique(np.concatenate(found))
+
+    def data_words(self) -> Iterator[NDArray[np.unsignedinteger[Any]]]:
+        """Read every aligned word of an address's size of loaded data, and of relocations."""
         word = np.dtype(("<" if self.headers.byte_order == "little" else ">") + "u8")
         if self.headers.bits == 32:
             word = np.dtype(word.str.replace("8", "4"))
@@ -322,15 +333,8 @@ class Image:
                 for s in self.segments
                 if not s.executable
             ]
-        found = [np.empty(0, np.uint64)]
         for content in contents:
-            words = np.frombuffer(content, word, len(content) // word.itemsize)
-            for stretch in self.text:
-                largest = np.iinfo(word).max
-                start = word.type(min(stretch.address, largest))
-                end = word.type(min(stretch.end, largest))
-                found.append(words[(words >= start) & (words < end)].astype(np.uint64))
-        return np.unique(np.concatenate(found))
+            yield np.frombuffer(content, word, len(content) // word.itemsize)
 
 
 def _architecture(label: str, headers: Headers) -> Arch:

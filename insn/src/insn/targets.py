@@ -62,9 +62,27 @@ class CodeMap:
         unnamed = np.setdiff1d(self.functions, self.image.functions.addresses)
         jumped = records["target"][np.isin(records["flow"], _JUMPS)]
         others = records["target"][(records["kind"] != 0) & ~np.isin(records["flow"], _JUMPS)]
-        reached = np.isin(unnamed, jumped) & ~np.isin(unnamed, others)
-        known = np.concatenate([self.image.code_pointers, self._absolute()])
-        return unnamed[reached & ~np.isin(unnamed, known)]
+        in_tables, in_data = self._words_of_code()
+        reached = np.concatenate([jumped, in_tables, self._jump_tables()])
+        known = np.concatenate([others, in_data, self._absolute()])
+        return unnamed[np.isin(unnamed, reached) & ~np.isin(unnamed, known)]
+
+    def _words_of_code(self) -> tuple[Addresses, Addresses]:
+        """Tell the entries of jump tables from other addresses of code among the words of data.
+
+        Beside an entry of a table stands one that leads into a function, not to its start.
+        """
+        in_tables, in_data = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+        for words in self.image.data_words():
+            wide = words.astype(np.uint64)
+            code = np.isin(wide, self.image.code_pointers)
+            inside = code & ~np.isin(wide, self.functions)
+            beside = np.zeros(len(wide), np.bool_)
+            beside[1:] |= inside[:-1]
+            beside[:-1] |= inside[1:]
+            in_tables.append(wide[code & beside])
+            in_data.append(wide[code & ~beside & ~inside])
+        return np.concatenate(in_tables), np.concatenate(in_data)
 
     @cached_property
     def instructions(self) -> NDArray[np.void]:
