@@ -128,7 +128,7 @@ KNOWN = (
         kmovb kmovd kmovq kmovw knotb knotd knotq knotw korb kord korq kortestb kortestd
         kortestq kortestw korw ktestb ktestd ktestq ktestw kunpckbw kunpckdq kunpckwd
         kxnorb kxnord kxnorq kxnorw kxorb kxord kxorq kxorw vpextrw vpinsrw vpackusdw
-        vphsubd vpcmpestri64 vpcmpestrm64 kshiftlb kshiftld kshiftlq kshiftlw kshiftrb
+        vphsubd kshiftlb kshiftld kshiftlq kshiftlw kshiftrb
         kshiftrd kshiftrq kshiftrw vpcmpistri vpcmpistrm vpcmpestri vpcmpestrm vpextrb
         vpinsrb""",
     ),

@@ -79,6 +79,7 @@ TWO = """
 01.np./7.r.rm3 mwaitx Es $axd $bxd $cxd FAULT
 01./7.r.rm4 clzero Es $axa FAULT
 01.np./7.r.rm5 rdpru Es $cxd =$axd =$dxd >oszapc
+01.f3./7.r.rm5.o64 rmpquery Es !privileged
 01.np./7.r.rm6 invlpgb Es !privileged
 01.f3./7.r.rm6.o64 rmpadjust Es !privileged
 01.f2./7.r.rm6.o64 rmpupdate Es !privileged
