@@ -288,18 +288,37 @@ class Process:
         self.no_calls = parent.no_calls
 
     def follow(self, parent: "Process", tid: int) -> None:
-        """Take over for good what a copy of the parent's memory holds of ours, `tid` its thread."""
+        """Take over for good what a copy of the parent's memory holds of ours, `tid` its thread.
+
+        The copy was made a while ago: what the parent got since is not there, what it lost still
+        is.
+        """
         self.inherited = None
-        self._former = parent.areas
-        self.breakpoints = ubp.Breakpoints(self.memory, self.machine.arch.breakpoint)
-        self.breakpoints.inherit(parent.breakpoints, removed=False)
+        self.breakpoints.remove_many([b.address for b in self.breakpoints if b.address not in parent.points])
         self.points = {point.address: point.copied(self) for point in parent.points.values()}
+        for point in self.points.values():
+            if point.plan is not None and not self._has_copy(point.plan):
+                point.plan = None
+        self._former = [area for area in parent.areas if self._has(area[0])]
         self.unguarded = parent.unguarded
-        if parent.guard is not None:
+        if parent.guard is not None and self._has(parent.guard.base):
             self.guard = parent.guard.copied(self)
-        if parent.returns is not None:
+        if parent.returns is not None and self._has(parent.returns.trampoline):
             self.returns = parent.returns.copied(self, tid)
             self.internal[self.returns.trampoline] = self.returns.leave
+
+    def _has(self, address: int) -> bool:
+        mapping = mapping_at(self.mappings(), address)
+        return mapping is not None and mapping.executable and not mapping.path
+
+    def _has_copy(self, plan: ubp.Plan) -> bool:
+        copy = plan.copy
+        if copy is None:
+            return True
+        try:
+            return self.memory.read(copy.address, len(copy.code)) == copy.code
+        except ProbeError:
+            return False
 
     def reset(self) -> list["Probe"]:
         """Start anew after an exec; return the probes that went with the old memory."""
