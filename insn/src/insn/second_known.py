@@ -52,8 +52,8 @@ KNOWN = (
         "system and user instructions added after capstone 5",
         Space.TWO,
         names="""ccs_encrypt ccs_hash clrssbsy invlpgb lkgs pbndkb psmash pvalidate rdmsrlist
-        rdpru rmpadjust rmpupdate seamcall seamops seamret senduipi serialize tdcall
-        testui tlbsync uiret via_undocumented wrmsrlist wrmsrns xresldtrk xsha512
+        rdpru rmpadjust rmpquery rmpupdate seamcall seamops seamret senduipi serialize
+        tdcall testui tlbsync uiret via_undocumented wrmsrlist wrmsrns xresldtrk xsha512
         xsusldtrk""",
     ),
     _known(
@@ -128,9 +128,8 @@ KNOWN = (
         kmovb kmovd kmovq kmovw knotb knotd knotq knotw korb kord korq kortestb kortestd
         kortestq kortestw korw ktestb ktestd ktestq ktestw kunpckbw kunpckdq kunpckwd
         kxnorb kxnord kxnorq kxnorw kxorb kxord kxorq kxorw vpextrw vpinsrw vpackusdw
-        vphsubd kshiftlb kshiftld kshiftlq kshiftlw kshiftrb
-        kshiftrd kshiftrq kshiftrw vpcmpistri vpcmpistrm vpcmpestri vpcmpestrm vpextrb
-        vpinsrb""",
+        vphsubd kshiftlb kshiftld kshiftlq kshiftlw kshiftrb kshiftrd kshiftrq kshiftrw
+        vpcmpistri vpcmpistrm vpcmpestri vpcmpestrm vpextrb vpinsrb""",
     ),
     _known(
         "ignored-bits-evex",
