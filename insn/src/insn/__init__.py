@@ -69,6 +69,10 @@ def __getattr__(name: str) -> object:
     return found
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 __all__ = [
     "REASONS",
     "X86_16",
