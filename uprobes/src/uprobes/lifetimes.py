@@ -131,6 +131,8 @@ class Lifetimes:
             self._on_exec(tracee)
         elif event is Event.EXIT:
             self._on_exit(tracee)
+        elif event in (Event.FORK, Event.VFORK, Event.CLONE):
+            self._await_birth(ptrace.event_message(tracee.tid))
         if tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
             self.engine.go_on(tracee)
 
@@ -204,12 +206,20 @@ class Lifetimes:
             self._drop(tracee)
             self._left_by(tracee)
 
+    def _await_birth(self, tid: int) -> None:
+        """Take in a child while the thread that made it is stopped still.
+
+        Later that one may have returned from functions whose return addresses the child's copy of
+        the stack does not hold any more.
+        """
+        if tid not in self.engine.tracees:
+            with contextlib.suppress(OSError):
+                self.engine.on_stop(tid, ptrace.peek_one(tid))
+
     def _await_newborns(self, pid: int) -> None:
         """Take in the threads of a process that have not reported their first stop yet."""
         for tid in map(int, os.listdir(f"/proc/{pid}/task")):
-            if tid not in self.engine.tracees:
-                with contextlib.suppress(OSError):
-                    self.engine.on_stop(tid, ptrace.peek_one(tid))
+            self._await_birth(tid)
 
     def _left_by(self, tracee: Tracee) -> None:
         """Report the end of a process left to another thread, when its last thread has ended."""
