@@ -1,5 +1,6 @@
 """Which instructions a jump displaces, and where control may enter."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -246,3 +247,26 @@ def test_no_addresses_give_no_windows():
     assert len(Windows(image_of("c3")).judge([])) == 0
     nothing = Windows(image_of("c3")).judge([0, 1 << 63])
     assert [REASONS[n].code for n in nothing["reason"]] == ["not-a-boundary"] * 2
+
+
+@pytest.mark.parametrize("name", ["/bin/gzip", "/usr/lib/x86_64-linux-gnu/libz.so.1"])
+def test_no_branch_that_a_disassembler_lists_enters_a_hole(name):
+    image = open_image(name)
+    windows = Windows(image)
+    every = windows.map.instructions["address"]
+    rows = windows.judge(every)
+    allowed = rows[rows["reason"] == 0]
+    assert len(allowed) > len(rows) / 2
+    command = ["objdump", "-d", "--no-show-raw-insn", name]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # A branch ends with its target and a symbol, an address taken with `# target <symbol>`.
+    targets = {int(found, 16) for found in re.findall(r"\b([0-9a-f]+) <", listing)}
+    starts = {int(found, 16) for found in re.findall(r"^ *([0-9a-f]+):\t", listing, re.MULTILINE)}
+    for row in allowed:
+        inside = range(int(row["address"]) + 1, int(row["address"]) + 5)
+        assert not targets.intersection(inside) & starts
+    # Each one is as many whole instructions as were counted.
+    index = np.searchsorted(every, allowed["address"])
+    ends = every[np.minimum(index + allowed["count"], len(every) - 1)]
+    assert (ends == allowed["end"]).mean() > 0.999
+    assert set(allowed["address"].tolist()) <= starts
