@@ -26,7 +26,7 @@ MAYBE = {OpAccess.COND_WRITE, OpAccess.READ_COND_WRITE}
 
 # Where the rows say that more is read or written than iced does, and why that is right or harmless.
 MORE = {
-    "sub sbb xor pxor psub vpsub vpxor vxor xorps xorpd": "one register twice: iced knows the result",
+    "sub sbb xor pxor psub vpsub vpxor vxor xorps xorpd": "one register twice: iced knows the sum",
     "leave": "counted as moving the stack pointer",
     "prefetch": "reserved hints keep their address registers",
     "rdssp": "does nothing where there are no shadow stacks",

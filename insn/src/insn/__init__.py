@@ -3,7 +3,7 @@
 import importlib
 
 from insn.arch import Arch, arch
-from insn.decode import decode
+from insn.decode import decode, effects
 from insn.emulate import emulate, emulator, only_moves_ip
 from insn.errors import (
     DecodersDisagree,
@@ -19,6 +19,7 @@ from insn.errors import (
 from insn.judge import judge
 from insn.liveness import Dead, dead_before
 from insn.model import (
+    Effects,
     Fixups,
     Flow,
     Instruction,
@@ -83,6 +84,7 @@ __all__ = [
     "CodeMap",
     "Dead",
     "DecodersDisagree",
+    "Effects",
     "Fixups",
     "Flow",
     "Image",
@@ -109,6 +111,7 @@ __all__ = [
     "boundaries",
     "dead_before",
     "decode",
+    "effects",
     "emulate",
     "emulator",
     "judge",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from insn.errors import UnknownArchitecture
 
 if TYPE_CHECKING:
-    from insn.model import Instruction, Memory, Registers, Relocated, Verdict
+    from insn.model import Effects, Instruction, Memory, Registers, Relocated, Verdict
 
 Emulator = Callable[["Registers", "Memory"], None]
 
@@ -57,6 +57,7 @@ class Arch:
     jump_reach: int
     decode: Callable[[bytes, int], "Instruction"]
     text: Callable[["Instruction"], str]
+    effects: Callable[["Instruction"], "Effects"]
     judge: Callable[["Instruction"], "Verdict"]
     relocate: Callable[[Sequence["Instruction"], int, int | None, bool], "Relocated"]
     emulator: Callable[["Instruction"], Emulator]

@@ -2,7 +2,7 @@
 
 from insn import second
 from insn.arch import Arch
-from insn.model import Instruction
+from insn.model import Effects, Instruction
 from insn.x86 import X86_64
 
 
@@ -20,3 +20,9 @@ def decode(
     if check or (check is None and second.second_decoder() is not None):
         second.compare(instruction)
     return instruction
+
+
+def effects(instruction: Instruction) -> Effects:
+    """Tell how an instruction moves the stack, whether it accesses memory, and whether it may
+    fault."""
+    return instruction.arch.effects(instruction)

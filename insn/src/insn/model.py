@@ -126,6 +126,22 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
+class Effects:
+    """What an instruction may do beside its registers and flags.
+
+    `stack` is by how many bytes it moves the stack pointer (a push is negative), None when that is
+    not known beforehand. `privileged` tells that only the kernel may execute it.
+    """
+
+    stack: int | None
+    memory: bool
+    may_fault: bool
+    privileged: bool
+    nothing: bool
+    """It does nothing but move on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What may be done with an instruction: every method not in `refusals` may be used."""
 

@@ -9,6 +9,7 @@ from insn.model import Instruction
 from insn.x86_decode import MAX_LENGTH
 from insn.x86_decode import decode as _decode
 from insn.x86_detail import NAMES_32, NAMES_64
+from insn.x86_effects import effects
 from insn.x86_emulate import emulator, only_moves_ip
 from insn.x86_judge import judge
 from insn.x86_relocate import near_jump, relocate
@@ -46,6 +47,7 @@ def _arch(
         jump_reach=1 << (15 if bits == 16 else 31),
         decode=decode,
         text=second.text,
+        effects=effects,
         judge=judge,
         relocate=relocate,
         emulator=emulator,

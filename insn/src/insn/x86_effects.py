@@ -5,6 +5,7 @@ bits; legacy vector instructions, which keep the upper lanes) or that may not ha
 read, too: what was there may survive.
 """
 
+from insn.model import Effects, Flow, Instruction
 from insn.x86_detail import Detail, Encoding
 from insn.x86_row import Access, Operand, Property
 
@@ -208,3 +209,58 @@ def flags(detail: Detail) -> tuple[frozenset[str], frozenset[str]]:
         # With a count of 0 a repeated comparison leaves the flags alone.
         return row.flags_read | row.flags_written, row.flags_written
     return row.flags_read, row.flags_written
+
+
+# The slots that an instruction pushes or pops, where it is not one.
+_SLOTS = {"pusha": 8, "popa": 8}
+# Names of instructions that move the stack pointer by an operand: the sign of the immediate.
+_ADJUSTS = {"add": 1, "sub": -1}
+_PRIVILEGED = frozenset({"privileged", "port-io"})
+_UNKNOWN_STACK = frozenset({Flow.FAR, Flow.SYSTEM_CALL})
+
+
+def _stack(detail: Detail, writes: frozenset[str]) -> int | None:
+    """Tell by how many bytes the stack pointer moves; None when the operands do not say."""
+    row = detail.row
+    name = row.names[0]
+    pointer = detail.register_names[4]
+    whole = 8 if detail.mode == 64 else 4
+    if row.flow in _UNKNOWN_STACK:
+        return None
+    if row.properties & (Property.PUSH | Property.POP):
+        names_pointer = any(o.access in _WRITES and _is_pointer(detail, o) for o in row.operands)
+        if names_pointer or name in ("enter", "leave"):
+            return None
+        size = detail.operand_size * _SLOTS.get(name, 1)
+        if row.properties & Property.PUSH:
+            return -size
+        return size + (detail.immediate & 0xFFFF if row.flow is Flow.RETURN else 0)
+    if pointer not in writes:
+        return 0
+    if name in _ADJUSTS and detail.immediate_size and detail.operand_size == whole:
+        return _ADJUSTS[name] * detail.immediate
+    from_itself = detail.base == 4 and detail.index < 0 and detail.operand_size == whole
+    if name == "lea" and from_itself and detail.address_size == whole:
+        return detail.displacement
+    return None
+
+
+def _is_pointer(detail: Detail, operand: Operand) -> bool:
+    """Tell whether an operand is the stack pointer itself."""
+    source = _SOURCES.get(operand.letter)
+    if source is None or (operand.letter in _MEMORY_LETTERS and detail.has_memory):
+        return False
+    return source[0] == "general" and _number(detail, source[1]) == 4
+
+
+def effects(instruction: Instruction) -> Effects:
+    """Collect what an x86 instruction may do beside its registers and flags."""
+    detail = instruction.detail
+    assert isinstance(detail, Detail)
+    return Effects(
+        stack=_stack(detail, instruction.writes),
+        memory=detail.accesses_memory,
+        may_fault=detail.may_fault,
+        privileged=detail.row.refusal in _PRIVILEGED,
+        nothing=detail.is_nop,
+    )
