@@ -45,6 +45,8 @@ from uprobes.tracee import BREAK_STATUS, CALL_STOP, STOP_SIGNALS, State, Tracee
 
 TIMED_EVERY = 16
 """One hit in so many is timed."""
+LOOKED_EVERY = 64 * TIMED_EVERY
+"""At one hit in so many we look whether the guard is in place, whatever the hit looks like."""
 
 
 class Engine:
@@ -124,8 +126,13 @@ class Engine:
             begun = 0 if turn % TIMED_EVERY else clock()
             if request(getregs, tid, 0, tracee.area) < 0:
                 continue
-            if request(getsigmask, tid, 8, mask) == 0 and mask[0] & unseen_mask == unseen:
-                self._keep_guard(tracee)
+            # Asked at each hit only where it is known to happen, or where that costs little.
+            if (
+                (begun or tracee.process.loses_guard or not placement.dense)
+                and request(getsigmask, tid, 8, mask) == 0
+                and (mask[0] & unseen_mask == unseen or not turn % LOOKED_EVERY)
+            ):
+                self._keep_guard(tracee, asked=True)
             words, ip_word = tracee.words, tracee.ip_word
             address = words[ip_word] - tracee.skew
             point = tracee.process.points.get(address)
@@ -246,11 +253,11 @@ class Engine:
         else:
             self.signals.on_signal(tracee, signal.SIGTRAP)
 
-    def _keep_guard(self, tracee: Tracee) -> None:
+    def _keep_guard(self, tracee: Tracee, *, asked: bool = False) -> None:
         """Look after the guard where the kernel may have reset its handler just now."""
         mask, unseen = self.machine.blocked_unseen
         with contextlib.suppress(OSError, ProbeError):
-            if ptrace.signal_mask(tracee.tid) & mask == unseen:
+            if asked or ptrace.signal_mask(tracee.tid) & mask == unseen:
                 tracee.process.keep_guard(tracee)
 
     def hit(self, tracee: Tracee, point: ProbePoint) -> None:

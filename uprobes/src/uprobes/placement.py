@@ -41,11 +41,13 @@ QUIET_S = 0.1
 class Placement:
     """Decides for one tracing thread, which calls `review` after every `every` hits.
 
-    `threads` are the target's. `polls` is how often to look for a stop before sleeping.
+    `threads` are the target's. `polls` is how often to look for a stop before sleeping,
+    `dense` whether hits are dense just now.
     """
 
     def __init__(self, threads: Iterable[int], every: int) -> None:
         self.polls = 0
+        self.dense = False
         self._threads = threads
         self._every = every
         self._reviews = 0
@@ -65,6 +67,7 @@ class Placement:
         if self._keeper is None:
             if pace * DENSE_PER_S < 1_000_000_000:
                 self._stretch_began = 0
+                self.dense = True
                 self._begin()
         elif self._may_poll and self._reviews % STRETCH == 0:
             if self._stretch_began:
@@ -106,6 +109,7 @@ class Placement:
                     break
             self._may_poll = False
             self.polls = 0
+        self.dense = False
         self._keeper = None
 
     def _arrange(self, tracer: int, held: contextlib.ExitStack) -> None:

@@ -57,6 +57,10 @@ class Process:
         self.no_calls: str | None = None
         """Why no system call may be injected, None when it may."""
         self.ended = False
+        self.loses_guard = False
+        """Whether the program meets breakpoints with their signal blocked: the kernel then takes
+        the guard's handler away each time.
+        """
         self.inherited: Process | None = None
         """The process whose memory this one began with a copy of."""
         self._former: list[tuple[int, int]] = []
@@ -116,6 +120,7 @@ class Process:
     def keep_guard(self, caller: Tracee) -> None:
         """Make sure that the guard's handler is in place still, in a process that has a guard."""
         if self.guard is not None and not self.guard.stands():
+            self.loses_guard = True
             self.caller = caller
             try:
                 self.guard.reinstate()
