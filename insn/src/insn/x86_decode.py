@@ -1,12 +1,11 @@
 """Decodes one x86 instruction by the rows: prefixes, opcode map, row, fields, length."""
 
-from typing import NamedTuple
-
 from insn.arch import Arch
 from insn.errors import Truncated, Undecodable
-from insn.model import Flow, Instruction, PcRelative, PcRelativeKind
+from insn.model import Flow, Instruction
+from insn.x86_check import Invalid, check
 from insn.x86_detail import SEGMENTS, Detail, Encoding
-from insn.x86_effects import flags, registers
+from insn.x86_place import Form, form_of, known, place
 from insn.x86_row import LENGTH, MOD, MODE, PREFIX, REG, RM, Immediate, Property, Row, Space, W
 from insn.x86_table import candidates
 
@@ -79,30 +78,10 @@ _BRANCHES = frozenset(
         Flow.RETURN,
     }
 )
-# A branch cuts its target to the operand size.
-_TARGET_MASKS = {2: 0xFFFF, 4: 0xFFFFFFFF, 8: (1 << 64) - 1}
 # Rows of 16 opcodes that cannot follow REX2.
 _NOT_WITH_REX2 = {Space.ONE: (0x4, 0x7, 0xA, 0xE), Space.TWO: (0x3, 0x8)}
 _BASES_16 = ((3, 6), (3, 7), (5, 6), (5, 7), (6, -1), (7, -1), (5, -1), (3, -1))
-_USES_VVVV = frozenset({"H", "B", "kH", "tH"})
-_CONTROL_REGISTERS = frozenset({0, 2, 3, 4, 8})
 _VSIB_OR_SIBMEM = Property.VSIB | Property.SIBMEM
-
-
-class _Form(NamedTuple):
-    """What an instruction is, wherever it stands."""
-
-    detail: Detail
-    name: str
-    branch: bool
-    reads: frozenset[str]
-    writes: frozenset[str]
-    flags_read: frozenset[str]
-    flags_written: frozenset[str]
-
-
-_forms: dict[tuple[int, bytes], _Form] = {}
-_FORMS_KEPT = 1 << 16
 
 
 def _undecodable(code: bytes, address: int, why: str) -> Undecodable:
@@ -122,18 +101,14 @@ def decode(code: bytes, address: int, arch: Arch) -> Instruction:
         raise Truncated(
             f"{window.hex(' ')!r} ends before the instruction does", address=address
         ) from None
-    except _Invalid as invalid:
+    except Invalid as invalid:
         raise _undecodable(window, address, str(invalid)) from None
-    if not isinstance(detail, _Form):
-        detail = _form(detail, window)
-    return _place(detail, window, address, arch)
+    if not isinstance(detail, Form):
+        detail = form_of(detail, window)
+    return place(detail, window, address, arch)
 
 
-class _Invalid(Exception):
-    """No instruction begins with these bytes, and why."""
-
-
-def _read(code: bytes, mode: int) -> Detail | _Form:
+def _read(code: bytes, mode: int) -> Detail | Form:
     """Measure the instruction; IndexError when the bytes end too early."""
     kinds = _PREFIX_KINDS[mode]
     opsize = adsize = lock = False
@@ -186,7 +161,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
             encoding = Encoding.REX2
     if encoding is not Encoding.LEGACY:
         if rex or ((lock or repeat or opsize) and encoding is not Encoding.REX2):
-            raise _Invalid(f"{encoding.value} after a prefix that cannot stand before it")
+            raise Invalid(f"{encoding.value} after a prefix that cannot stand before it")
         encoding_offset = position
         first = code[position + 1]
         if encoding is Encoding.REX2:
@@ -199,7 +174,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
             if candidates[Space.REX2 << 8 | byte] and space is Space.ONE:
                 space = Space.REX2
             elif byte >> 4 in _NOT_WITH_REX2[space]:
-                raise _Invalid("REX2 before an opcode that cannot have it")
+                raise Invalid("REX2 before an opcode that cannot have it")
         elif encoding is Encoding.EVEX:
             second, third = code[position + 2], code[position + 3]
             found = _EVEX_SPACES.get(first & 7)
@@ -210,7 +185,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
             zeroing, broadcast, mask = third >= 128, bool(third & 16), third & 7
             apx = bool(first & 8 or not second & 4) or found is Space.EVEX4
             if found is None or (not is64 and (apx or vvvv & 16)):
-                raise _Invalid("no such EVEX opcode map")
+                raise Invalid("no such EVEX opcode map")
             space = found
             position += 4
         else:
@@ -223,7 +198,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
                 second = code[position + 2]
                 found = (_VEX_SPACES if encoding is Encoding.VEX else _XOP_SPACES).get(first & 31)
                 if found is None:
-                    raise _Invalid(f"no such {encoding.value.upper()} opcode map")
+                    raise Invalid(f"no such {encoding.value.upper()} opcode map")
                 space = found
                 extension = second >> 4 & 8 | ~first >> 5 & 7
                 position += 3
@@ -241,7 +216,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
     # Row.
     cell = candidates[space << 8 | opcode]
     if not cell:
-        raise _Invalid("no such opcode")
+        raise Invalid("no such opcode")
     row = cell[0]
     has_modrm = row.has_modrm
     modrm = code[position] if has_modrm else 0
@@ -260,7 +235,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
             if not row.forbidden & conditions:
                 break
         else:
-            raise _Invalid("no such opcode")
+            raise Invalid("no such opcode")
     properties = row.properties
 
     # Sizes.
@@ -292,7 +267,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
             rm = modrm & 7
             if address_size == 2:
                 if properties & _VSIB_OR_SIBMEM:
-                    raise _Invalid("16-bit addresses cannot be used here")
+                    raise Invalid("16-bit addresses cannot be used here")
                 base, index = _BASES_16[rm]
                 if mod == 0 and rm == 6:
                     base = -1
@@ -317,7 +292,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
                     elif index == 4:
                         index = -1
                 elif properties & _VSIB_OR_SIBMEM:
-                    raise _Invalid("the address must have a SIB byte")
+                    raise Invalid("the address must have a SIB byte")
                 elif mod == 0 and rm == 5:
                     displacement_size = 4
                     pc_relative = is64
@@ -344,7 +319,7 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
         raise IndexError
 
     # The same bytes were read before: nothing more to find out.
-    form = _forms.get((mode, code[:position]))
+    form = known.get((mode, code[:position]))
     if form is not None:
         return form
 
@@ -383,8 +358,8 @@ def _read(code: bytes, mode: int) -> Detail | _Form:
         apx=apx,
     )
     if opsize and properties & Property.UD66:
-        raise _Invalid("66 cannot stand before it")
-    _check(detail, broadcast=broadcast, vvvv=unused)
+        raise Invalid("66 cannot stand before it")
+    check(detail, broadcast=broadcast, vvvv=unused)
     return detail
 
 
@@ -396,137 +371,4 @@ def _by_immediate(cell: tuple[Row, ...], value: int) -> Row:
     for row in cell:
         if row.by_immediate in (value, -1):
             return row
-    raise _Invalid("no such opcode")
-
-
-def _check(detail: Detail, *, broadcast: bool, vvvv: int) -> None:
-    """Refuse what fits a row but is no instruction: illegal prefixes and register fields."""
-    row = detail.row
-    properties = row.properties
-    memory = detail.has_memory
-    letters = {operand.letter for operand in row.operands}
-    if detail.lock and not (properties & Property.LOCK and memory):
-        raise _Invalid("LOCK cannot stand before it")
-    if "C" in letters and detail.reg not in _CONTROL_REGISTERS:
-        raise _Invalid("no such control register")
-    if "D" in letters and detail.reg > 7:
-        raise _Invalid("no such debug register")
-    if detail.encoding in (Encoding.LEGACY, Encoding.REX2) or detail.apx:
-        return
-    # An EVEX memory operand with a vector index has the fifth bit of the index beside vvvv.
-    named = vvvv & 15 if properties & Property.VSIB else vvvv
-    if named and not letters & _USES_VVVV:
-        raise _Invalid("vvvv must not name a register")
-    if (letters & {"kG", "kP"} and detail.reg > 7) or ("kH" in letters and detail.vvvv > 7):
-        raise _Invalid("no such mask register")
-    if letters & {"tG", "tE", "tH"} and max(detail.reg, detail.vvvv) > 7:
-        raise _Invalid("no such tile register")
-    if detail.encoding is Encoding.EVEX:
-        if "G" in letters and detail.reg > 15:
-            raise _Invalid("no such general register")
-        _check_evex(detail, memory=memory, broadcast=broadcast)
-    if properties & Property.UNIQUE:
-        _check_unique(detail, letters)
-
-
-def _check_evex(detail: Detail, *, memory: bool, broadcast: bool) -> None:
-    properties = detail.row.properties
-    if detail.mask and not properties & (Property.MASK | Property.MASKREQ):
-        raise _Invalid("no mask can be used here")
-    if properties & Property.MASKREQ and not detail.mask:
-        raise _Invalid("a mask must be named")
-    if detail.zeroing and not (
-        properties & Property.Z and detail.mask and not _writes_memory(detail)
-    ):
-        raise _Invalid("elements cannot be zeroed here")
-    if broadcast and not properties & (Property.BC if memory else Property.ER | Property.SAE):
-        raise _Invalid("no broadcast or rounding here")
-
-
-def _writes_memory(detail: Detail) -> bool:
-    first = detail.row.operands[0]
-    return detail.has_memory and first.letter in "WM"
-
-
-def _check_unique(detail: Detail, letters: set[str]) -> None:
-    if "tG" in letters:
-        used = [detail.reg, detail.rm, detail.vvvv]
-    elif "H" not in letters:
-        used = [detail.reg, detail.index]
-    elif detail.row.properties & Property.VSIB:
-        used = [detail.reg, detail.vvvv, detail.index]
-    elif detail.reg in (detail.vvvv, -1 if detail.has_memory else detail.rm):
-        used = [0, 0]
-    else:
-        used = [0]
-    if len(set(used)) < len(used):
-        raise _Invalid("its registers must differ")
-
-
-def _name(detail: Detail) -> str:
-    names = detail.row.names
-    if len(names) == 1:
-        return names[0]
-    by_address = any(o.letter == "$" and o.size == "cxa" for o in detail.row.operands)
-    size = detail.address_size if by_address else detail.operand_size
-    if len(names) == 2:
-        return names[size > 2]
-    return names[(2, 4, 8).index(size)]
-
-
-def _form(detail: Detail, code: bytes) -> _Form:
-    reads, writes = registers(detail)
-    flags_read, flags_written = flags(detail)
-    form = _Form(
-        detail,
-        _name(detail),
-        detail.row.immediate in (Immediate.BRANCH_BYTE, Immediate.BRANCH_Z),
-        reads,
-        writes,
-        flags_read,
-        flags_written,
-    )
-    if len(_forms) >= _FORMS_KEPT:
-        _forms.clear()
-    _forms[detail.mode, code[: detail.length]] = form
-    return form
-
-
-def _place(form: _Form, code: bytes, address: int, arch: Arch) -> Instruction:
-    """Put the form at an address: what it names relative to itself becomes absolute."""
-    detail = form.detail
-    target = pc_relative = None
-    length = detail.length
-    if form.branch:
-        size = detail.operand_size
-        if detail.mode == 64:
-            size = 8
-        elif not detail.row.properties & Property.F64:
-            size = 4  # xbegin: its displacement is short, its target is not
-        where = (address + length + detail.immediate) & _TARGET_MASKS[size]
-        pc_relative = PcRelative(
-            detail.immediate_offset, detail.immediate_size, PcRelativeKind.BRANCH, where
-        )
-        target = where
-    elif detail.row.flow is Flow.JUMP:
-        target = detail.immediate & arch.address_mask
-    elif detail.pc_relative:
-        where = (address + length + detail.displacement) & arch.address_mask
-        if detail.address_size == 4:
-            where &= 0xFFFFFFFF
-        kind = PcRelativeKind.MEMORY if detail.accesses_memory else PcRelativeKind.ADDRESS
-        pc_relative = PcRelative(detail.displacement_offset, 4, kind, where)
-    return Instruction(
-        address,
-        code[:length],
-        arch,
-        form.name,
-        detail.row.flow,
-        target,
-        pc_relative,
-        form.reads,
-        form.writes,
-        form.flags_read,
-        form.flags_written,
-        detail,
-    )
+    raise Invalid("no such opcode")
