@@ -180,6 +180,16 @@ def test_check_looks_where_it_is_told(program, pattern, names):
     assert done.returncode == (1 if "stop" in names else 0)
 
 
+def test_a_jump_is_refused_where_its_window_forbids_it(program):
+    (found,) = json.loads(insn("check", f"{program}:start+1", "--json").stdout)
+    assert found["methods"]["jump"] is None
+    (found,) = json.loads(insn("check", f"{program}:start+5", "--json").stdout)
+    assert found["instruction"] == "ret"
+    assert found["methods"]["jump"] is None  # only padding follows
+    (found,) = json.loads(insn("check", f"{program}:call_kernel", "--json").stdout)
+    assert found["methods"]["jump"]["code"] == "system-call"
+
+
 def test_several_places_are_one_document(program):
     done = insn("check", f"{program}:start", f"{program}:call_kernel", "--json")
     assert [row["function"] for row in json.loads(done.stdout)] == ["start", "call_kernel"]

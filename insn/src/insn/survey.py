@@ -28,6 +28,7 @@ class Entries:
     names: list[str]
     sizes: NDArray[np.uint64]
     records: NDArray[np.void]
+    code: CodeMap
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,7 +53,19 @@ class Entries:
         """Give the entries for which the mask is true."""
         chosen = np.flatnonzero(keep).tolist()
         names = [self.names[index] for index in chosen]
-        return Entries(self.image, names, self.sizes[keep], self.records[keep])
+        return Entries(self.image, names, self.sizes[keep], self.records[keep], self.code)
+
+    def renamed(self, name: str) -> "Entries":
+        """Give the same entries under another of their names."""
+        return Entries(self.image, [name] * len(self), self.sizes, self.records, self.code)
+
+    def at(self, address: int, name: str) -> "Entries":
+        """Look at one instruction in the same way; errors as those of `Image.read`."""
+        image = self.image
+        found = image.read(address, image.arch.max_length)
+        records = scan(found, address, image.arch, starts=[0])
+        _refuse_jumps(records, self.code)
+        return Entries(image, [name], np.zeros(1, np.uint64), records, self.code)
 
     def instruction(self, index: int) -> str:
         """Write the instruction at one entry as text; its bytes when there is none."""
@@ -84,7 +97,7 @@ def entries(image: Image, code: CodeMap | None = None) -> Entries:
     ends = code.function_ends[np.searchsorted(code.functions, records["address"])]
     sizes = np.where(ends == _NO_END, np.uint64(0), ends - records["address"])
     _refuse_jumps(records, code)
-    return Entries(image, [names[index] for index in kept.tolist()], sizes, records)
+    return Entries(image, [names[index] for index in kept.tolist()], sizes, records, code)
 
 
 def _refuse_jumps(records: NDArray[np.void], code: CodeMap) -> None:

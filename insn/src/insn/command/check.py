@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from insn.boundary import Boundary, boundaries
-from insn.bulk import refusals, scan
+from insn.bulk import refusals
 from insn.command.failure import CommandError
 from insn.command.progress import progress
 from insn.elf import Image, open_image
@@ -86,10 +86,10 @@ def select(survey: Entries, place: Place) -> Entries:
             )
         return survey
     if _NUMBER.match(place.pattern):
-        return _instruction(survey.image, int(place.pattern, 0), place)
+        return _instruction(survey, int(place.pattern, 0), place)
     name, plus, offset = place.pattern.rpartition("+")
     if plus and _NUMBER.match(offset):
-        return _instruction(survey.image, _address(survey, name, place) + int(offset, 0), place)
+        return _instruction(survey, _address(survey, name, place) + int(offset, 0), place)
     if any(letter in place.pattern for letter in "*?["):
         matching = survey.image.functions.matching(place.pattern)
         if not len(matching):
@@ -100,7 +100,7 @@ def select(survey: Entries, place: Place) -> Entries:
         raise _unknown(survey.image, place.pattern, place)
     addresses = np.array([symbol.address for symbol in symbols], np.uint64)
     chosen = survey.where(np.isin(survey.addresses, addresses))
-    return Entries(chosen.image, [place.pattern] * len(chosen), chosen.sizes, chosen.records)
+    return chosen.renamed(place.pattern)
 
 
 def _address(survey: Entries, name: str, place: Place) -> int:
@@ -132,8 +132,9 @@ def _unknown(image: Image, name: str, place: Place) -> CommandError:
     )
 
 
-def _instruction(image: Image, address: int, place: Place) -> Entries:
+def _instruction(survey: Entries, address: int, place: Place) -> Entries:
     """Look at the one instruction at an address, if one can start there."""
+    image = survey.image
     if not image.executable(address):
         raise CommandError(
             f"{place.path} has no code at this address",
@@ -158,8 +159,7 @@ def _instruction(image: Image, address: int, place: Place) -> Entries:
     if function is not None and function.name:
         inside_by = address - function.address
         name = f"{function.name}+{inside_by:#x}" if inside_by else function.name
-    records = scan(image.read(address, image.arch.max_length), address, image.arch, starts=[0])
-    return Entries(image, [name], np.zeros(1, np.uint64), records)
+    return survey.at(address, name)
 
 
 def as_records(chosen: Entries) -> list[dict[str, object]]:
