@@ -1,0 +1,63 @@
+# ruff: noqa: D103 - the names say what is tested
+"""The arithmetic and the looks of the report."""
+
+import json
+
+import pytest
+
+from benchmarks.report import (
+    Figure,
+    Goal,
+    Ratio,
+    Section,
+    as_json,
+    cells,
+    headings,
+    markdown,
+    number,
+    ratio,
+    remarks,
+)
+
+OURS = Figure("ours", (10.0, 11.0, 30.0), ratios=(Ratio("over C", 1.25, Goal(1.4)),))
+SLOW = Figure("slow", (40.0, 44.0, 48.0), ratios=(Ratio("over C", 4.4, Goal(1.4)),))
+ABSENT = Figure("absent", note="not measured: install it")
+SECTION = Section("Hits", "what was measured", [OURS, SLOW, ABSENT])
+
+
+def test_rounds_are_compared_one_by_one():
+    # The third round was disturbed for both: the ratio does not see it.
+    assert ratio((10, 12, 100), (5, 6, 50)) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.5, "0.50"), (9.87, "9.87"), (45.67, "45.7"), (1234.5, "1,234")]
+)
+def test_figures_have_three_digits(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "met"),
+    [(Goal(1.4), 1.4, True), (Goal(1.4), 1.41, False), (Goal(4, at_most=False), 4.2, True)],
+)
+def test_a_goal_is_met_on_its_side_of_the_limit(goal, value, met):
+    assert Ratio("x", value, goal).met is met
+
+
+def test_a_goal_stands_in_the_heading_and_its_mark_in_the_cell():
+    assert headings(SECTION) == ["", "median", "quarters", "over C (≤ 1.4)"]
+    assert cells(SECTION, OURS) == ["ours", "11.0 µs", "10.0 … 30.0", "1.25 ✓"]
+    assert cells(SECTION, SLOW)[3] == "4.40 ✗"
+
+
+def test_what_could_not_be_measured_is_said():
+    assert cells(SECTION, ABSENT) == ["absent", "-", "-", ""]
+    assert remarks(SECTION) == ["absent: not measured: install it"]
+    assert "- absent: not measured: install it" in markdown([SECTION])
+
+
+def test_the_json_has_every_round_and_what_was_met():
+    [section] = json.loads(as_json([SECTION]))["sections"]
+    assert [figure["median"] for figure in section["figures"]] == [11.0, 44.0, None]
+    assert [r["met"] for figure in section["figures"] for r in figure["ratios"]] == [True, False]
