@@ -264,6 +264,8 @@ class Engine:
         """Run the handlers of a hit and set the thread on its way."""
         begun = time.perf_counter_ns()
         first = point.plan is None
+        if first and tracee.process.wants_reclaim:
+            self.holding.reclaim(tracee.process, tracee)
         plan = point.plan or tracee.process.plan(point, tracee)
         registers, machine = tracee.registers, tracee.machine
         registers[machine.ip] = point.address

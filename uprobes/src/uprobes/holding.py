@@ -7,6 +7,7 @@ Rules:
 """
 
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -180,6 +181,25 @@ class Holding:
                 else:
                     # Its stop was only looked at: the loop finds it there.
                     tracee.state, tracee.pending = State.RUNNING, None
+
+    def reclaim(self, process: "Process", present: Tracee) -> None:
+        """Make the slots of removed probes usable again in which no thread is.
+
+        `present` is stopped and its registers are loaded. Saved signal contexts and return
+        addresses need no look: signals are delivered outside of slots, and copies push originals.
+        """
+        others = self.quiesce([t for t in process.tracees.values() if t is not present])
+        busy = {present.registers[process.machine.ip]}
+        try:
+            for tracee in others:
+                if tracee.state is State.STOPPED:
+                    busy.add(tracee.load()[process.machine.ip])
+            process.reclaim(busy)
+        except OSError as error:
+            if error.errno != errno.ESRCH:
+                raise
+        finally:
+            self.release(others)
 
     def _settle(self, tracee: Tracee) -> None:
         """Let a thread report the breakpoint that it has hit, if it stopped for us first.

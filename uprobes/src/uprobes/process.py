@@ -1,7 +1,7 @@
 """One address space under trace: its threads, breakpoints, slots and probe points."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import insn
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NEEDS_TRACER = Fixups.SCRATCH | Fixups.RETURN_ADDRESS | Fixups.LOADED_FLAGS
 """A copy with one of these can't be left to run by itself."""
 SLOT_SIZE = 32
+RECLAIM_AFTER = 256
+"""Freed slots after which it is tried to use them again."""
 AREA_SIZE = 1 << 16
 STEP_RULES = {insn.X86_64.name: ubp.X86_64}
 
@@ -49,6 +51,8 @@ class Process:
         self.guard: Guard | None = None
         self.unguarded: str | None = None
         """Why there is no guard although one was tried, None before that or when there is one."""
+        self._freed = 0
+        """Slots given back and not reclaimed yet."""
         self.copies: dict[int, ubp.Plan] = {}
         """The plan whose copy stands in the slot that begins at an address."""
         self.returns: Returns | None = None
@@ -252,6 +256,20 @@ class Process:
                 if self.guard is not None:
                     self.guard.carry_on_at(point.address, 0, plan.instruction.length, 0)
                 self.pool.free(slot)
+                self._freed += 1
+
+    @property
+    def wants_reclaim(self) -> bool:
+        """Whether so many slots were freed that it is worth stopping threads to use them again."""
+        return self._freed >= RECLAIM_AFTER
+
+    def reclaim(self, busy: Iterable[int]) -> None:
+        """Make freed slots usable in which none of these program counters is."""
+        fill = self.machine.arch.fill
+        for slot in self.pool.reclaim(busy):
+            del self.copies[slot.address]
+            self.memory.write(slot.address, fill * (slot.size // len(fill)))
+        self._freed = len(self.pool.quarantined)
 
     def plan_at(self, ip: int) -> ubp.Plan | None:
         """Return the plan whose copy stands in the slot around an address."""
