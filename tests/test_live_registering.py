@@ -285,3 +285,21 @@ def test_the_classic_interface_attaches_and_detaches_by_itself(victim):
     with pytest.raises(uprobes.NotRegistered):
         uprobes.unregister_uprobe(probe)
     finished(kinds)
+
+
+@pytest.mark.parametrize("method", ["boost", "step"])
+def test_slots_of_removed_probes_are_used_again(victim, method):
+    """Four hundred probes that come and go one after the other need no room for so many."""
+    kinds = running(victim, 3, "push_rbp")
+    with uprobes.attach(kinds.pid) as target:
+        probe = uprobes.Uprobe(kinds.pid, kinds.points["push_rbp"], lambda hit: None, method=method)
+        for _ in range(400):
+            target.register_probes([probe])
+            before = probe.hits
+            live.until(lambda before=before: probe.hits > before, "a hit")
+            target.unregister([probe])
+        held = target._process().pool.statistics
+        assert held.taken >= 400
+        assert held.quarantined < 300
+    kinds.check_untouched()
+    finished(kinds)
