@@ -81,7 +81,10 @@ _BRANCHES = frozenset(
 # Rows of 16 opcodes that cannot follow REX2.
 _NOT_WITH_REX2 = {Space.ONE: (0x4, 0x7, 0xA, 0xE), Space.TWO: (0x3, 0x8)}
 _BASES_16 = ((3, 6), (3, 7), (5, 6), (5, 7), (6, -1), (7, -1), (5, -1), (3, -1))
-_VSIB_OR_SIBMEM = Property.VSIB | Property.SIBMEM
+# Members of `Property` as numbers: & of two flags takes longer than all the rest of a decode.
+_VSIB, _F64, _D64 = Property.VSIB.value, Property.F64.value, Property.D64.value
+_NO66, _UD66, _MODREG = Property.NO66.value, Property.UD66.value, Property.MODREG.value
+_VSIB_OR_SIBMEM = _VSIB | Property.SIBMEM.value
 
 
 def _undecodable(code: bytes, address: int, why: str) -> Undecodable:
@@ -236,17 +239,17 @@ def _read(code: bytes, mode: int) -> Detail | Form:
                 break
         else:
             raise Invalid("no such opcode")
-    properties = row.properties
+    bits = row.bits
 
     # Sizes.
     wide = bool(extension & 8) and is64
     if is64:
-        if wide or properties & Property.F64:
+        if wide or bits & _F64:
             operand_size = 8
-        elif opsize and not properties & Property.NO66:
+        elif opsize and not bits & _NO66:
             operand_size = 2
         else:
-            operand_size = 8 if properties & Property.D64 else 4
+            operand_size = 8 if bits & _D64 else 4
         address_size = 4 if adsize else 8
     else:
         small = (mode == 16) != opsize
@@ -263,10 +266,10 @@ def _read(code: bytes, mode: int) -> Detail | Form:
         modrm_offset = position
         position += 1
         mod = modrm >> 6
-        if mod < 3 and not properties & Property.MODREG:
+        if mod < 3 and not bits & _MODREG:
             rm = modrm & 7
             if address_size == 2:
-                if properties & _VSIB_OR_SIBMEM:
+                if bits & _VSIB_OR_SIBMEM:
                     raise Invalid("16-bit addresses cannot be used here")
                 base, index = _BASES_16[rm]
                 if mod == 0 and rm == 6:
@@ -287,11 +290,11 @@ def _read(code: bytes, mode: int) -> Detail | Form:
                         base |= (extension & 1) << 3
                     index = (sib >> 3 & 7) | (extension & 2) << 2
                     scale = 1 << (sib >> 6)
-                    if properties & Property.VSIB:
+                    if bits & _VSIB:
                         index |= vvvv & 16
                     elif index == 4:
                         index = -1
-                elif properties & _VSIB_OR_SIBMEM:
+                elif bits & _VSIB_OR_SIBMEM:
                     raise Invalid("the address must have a SIB byte")
                 elif mod == 0 and rm == 5:
                     displacement_size = 4
@@ -354,10 +357,10 @@ def _read(code: bytes, mode: int) -> Detail | Form:
         mask=mask,
         zeroing=zeroing,
         wide=wide,
-        unsettled=is64 and opsize and bool(properties & Property.F64) and row.flow in _BRANCHES,
+        unsettled=is64 and opsize and bool(bits & _F64) and row.flow in _BRANCHES,
         apx=apx,
     )
-    if opsize and properties & Property.UD66:
+    if opsize and bits & _UD66:
         raise Invalid("66 cannot stand before it")
     check(detail, broadcast=broadcast, vvvv=unused)
     return detail

@@ -10,6 +10,7 @@ NAMES_64 = (*(f"r{n}" for n in GENERAL), *(f"r{n}" for n in range(8, 16)))
 NAMES_32 = tuple(f"e{n}" for n in GENERAL)
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 
+_MODREG = Property.MODREG.value
 _FAULTING = Property.FAULT | Property.PUSH | Property.POP | Property.X87 | Property.XLAT
 _FAULTING |= Property.MASKSTORE
 _VECTOR_LETTERS = frozenset("VWUHL")
@@ -73,11 +74,7 @@ class Detail:
     @property
     def has_memory(self) -> bool:
         """Whether ModRM names memory (or an address, as in lea and long no-operations)."""
-        return (
-            self.modrm_offset >= 0
-            and self.modrm < 0xC0
-            and not self.row.properties & Property.MODREG
-        )
+        return self.modrm_offset >= 0 and self.modrm < 0xC0 and not self.row.bits & _MODREG
 
     @property
     def reg(self) -> int:

@@ -53,8 +53,22 @@ def _refusals(
     return MappingProxyType({method: found[method] for method in Method if method in found})
 
 
+_by_code: dict[tuple[int, bytes], MappingProxyType[Method, Reason]] = {}
+_KEPT = 1 << 16
+
+
 def judge(instruction: Instruction) -> Verdict:
     """Tell for each method whether it may be used on the instruction, and if not, why."""
+    key = (instruction.arch.bits, instruction.code)
+    refusals = _by_code.get(key)
+    if refusals is None:
+        if len(_by_code) >= _KEPT:
+            _by_code.clear()
+        refusals = _by_code[key] = _judge(instruction)
+    return Verdict(instruction, refusals)
+
+
+def _judge(instruction: Instruction) -> MappingProxyType[Method, Reason]:
     detail = instruction.detail
     assert isinstance(detail, Detail)
     refusal = detail.row.refusal
@@ -70,4 +84,4 @@ def judge(instruction: Instruction) -> Verdict:
     refusals = _known.get(key)
     if refusals is None:
         refusals = _known[key] = _refusals(*key)
-    return Verdict(instruction, refusals)
+    return refusals

@@ -18,6 +18,7 @@ class Form(NamedTuple):
     detail: Detail
     name: str
     branch: bool
+    kind: PcRelativeKind
     reads: frozenset[str]
     writes: frozenset[str]
     flags_read: frozenset[str]
@@ -47,6 +48,7 @@ def form_of(detail: Detail, code: bytes) -> Form:
         detail,
         _name(detail),
         detail.row.immediate in (Immediate.BRANCH_BYTE, Immediate.BRANCH_Z),
+        PcRelativeKind.MEMORY if detail.accesses_memory else PcRelativeKind.ADDRESS,
         reads,
         writes,
         flags_read,
@@ -80,8 +82,7 @@ def place(form: Form, code: bytes, address: int, arch: Arch) -> Instruction:
         where = (address + length + detail.displacement) & arch.address_mask
         if detail.address_size == 4:
             where &= 0xFFFFFFFF
-        kind = PcRelativeKind.MEMORY if detail.accesses_memory else PcRelativeKind.ADDRESS
-        pc_relative = PcRelative(detail.displacement_offset, 4, kind, where)
+        pc_relative = PcRelative(detail.displacement_offset, 4, form.kind, where)
     return Instruction(
         address,
         code[:length],

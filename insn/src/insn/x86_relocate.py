@@ -309,16 +309,30 @@ class _Run:
             self.code += constant
 
 
+def _is_plain(instruction: Instruction) -> bool:
+    """Tell whether a copy of the instruction does the same anywhere."""
+    detail = _detail(instruction)
+    plain = instruction.flow is Flow.NEXT and not detail.row.refusal
+    return plain and instruction.pc_relative is None and not detail.apx
+
+
 def relocate(
     run: Sequence[Instruction], to: int, back: int | None, expand_calls: bool
 ) -> Relocated:
     """Make the copy; see `insn.relocate`."""
+    first = run[0]
     if back is not None:
+        if len(run) == 1 and _is_plain(first):
+            # Most instructions are like this: no need to build anything.
+            code = first.code
+            jump = _any_jump(first.arch.bits, to + len(code), back)
+            boundaries = ((0, first.address), (len(code), back & first.arch.address_mask))
+            return Relocated(to, code + jump, Fixups.NONE, boundaries)
         return _Run(run, to, back, expand_calls=expand_calls).build()
     if len(run) > 1:
         raise NotRelocatable(
             "only one instruction can be single-stepped at a time",
-            address=run[0].address,
+            address=first.address,
             hint="say where the copy of several instructions goes on (back=)",
         )
-    return _step_copy(run[0], to)
+    return _step_copy(first, to)
