@@ -162,3 +162,17 @@ def test_a_program_killed_under_probes_ends_as_killed(victim):
             status = target.run(live.PATIENCE)
         assert status == uprobes.ExitStatus(None, number)
         assert ticks.process.wait(live.PATIENCE) == -number
+
+
+@pytest.mark.xfail(
+    reason="a breakpoint that is met while SIGTRAP is blocked or ignored makes the kernel forget the "
+    "program's own handler (force_sig_info); a tracer only learns of it afterwards"
+)
+def test_a_program_that_blocks_or_ignores_sigtrap_keeps_its_handler(victim, build):
+    expected, _ = live.unprobed(build("blocked"))
+    blocked = victim("blocked")
+    with uprobes.attach(blocked.pid) as target:
+        target.uprobe(blocked.spec("probed"), lambda hit: None)
+        status = live.run_to_the_end(target, blocked)
+    assert status.code == 0
+    assert blocked.finish()[0] == expected
