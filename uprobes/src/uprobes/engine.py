@@ -30,6 +30,7 @@ from uprobes.probe import Probe, ProbePoint
 from uprobes.process import Process
 from uprobes.ptrace import (
     CLD_TRAPPED,
+    CODE_WORD,
     P_ALL,
     PEEK_FLAGS,
     PEEKED_CODE,
@@ -142,7 +143,9 @@ class Engine:
                 or tracee.restarting is not None
                 or (
                     point.short
-                    and (request(getsiginfo, tid, 0, siginfo) < 0 or siginfo[2] != by_kernel)
+                    and (
+                        request(getsiginfo, tid, 0, siginfo) < 0 or siginfo[CODE_WORD] != by_kernel
+                    )
                 )
             ):
                 self.on_stop(tid, BREAK_STATUS)
@@ -255,6 +258,8 @@ class Engine:
 
     def _keep_guard(self, tracee: Tracee, *, asked: bool = False) -> None:
         """Look after the guard where the kernel may have reset its handler just now."""
+        if not asked and self.placement.dense and not tracee.process.loses_guard:
+            return  # `run` asks now and then
         mask, unseen = self.machine.blocked_unseen
         with contextlib.suppress(OSError, ProbeError):
             if asked or ptrace.signal_mask(tracee.tid) & mask == unseen:

@@ -117,8 +117,7 @@ class Signals:
         if status >> 16:
             return AGAIN
         registers = tracee.load()
-        info = ptrace.signal_info(tracee.tid)
-        if number == signal.SIGTRAP and info.code in STEP_CODES:
+        if number == signal.SIGTRAP and ptrace.signal_code(tracee.tid) in STEP_CODES:
             # A program that steps itself expects a trap here, but behind a system call one
             # instruction later, from the flags that are loaded again.
             own = bool(step.flags & tracee.trap_flag) and Fixups.SYSTEM_CALL not in step.plan.fixups
@@ -128,8 +127,10 @@ class Signals:
                 self._abort(tracee, step)
             tracee.step = None
             if own:
+                info = ptrace.signal_info(tracee.tid)
                 tracee.hold_trap(info.trap(registers[process.machine.ip]))
             return tracee.take_held()
+        info = ptrace.signal_info(tracee.tid)
         if info.synchronous:
             self._fault_in_step(tracee, step, info)
             return number
