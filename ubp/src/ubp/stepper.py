@@ -44,6 +44,8 @@ class Plan:
     emulate: Callable[[Registers, Memory], None] | None = None
     resume: int | None = None
     fixups: Fixups = Fixups.NONE
+    free: bool = False
+    """Whether a stepped copy leads where the original would, even when nobody steps it on."""
 
     def original_of(self, ip: int) -> int | None:
         """Return the original address that an address inside the copy stands for, None when it is
@@ -77,10 +79,19 @@ class Stepper:
     def __init__(self, rules: StepRules) -> None:
         self.rules = rules
 
-    def plan(self, verdict: insn.Verdict, method: Method, slot: int | None = None) -> Plan:
+    def plan(
+        self,
+        verdict: insn.Verdict,
+        method: Method,
+        slot: int | None = None,
+        *,
+        free: bool = False,
+    ) -> Plan:
         """Say how an instruction will be executed; raises NotProbeable or insn's errors.
 
-        `slot` is the address at which the copy will stand (needed for `step` and `boost`).
+        `slot` is the address at which the copy will stand (needed for `step` and `boost`). With
+        `free` the copy of a branch leads to the branch's own target, so that a thread that is left
+        alone between two stops still goes the right way; it may take several steps.
         """
         instruction = verdict.instruction
         reason = verdict.why_not(method)
@@ -105,6 +116,9 @@ class Stepper:
         if method is Method.BOOST:
             copy = insn.relocate(instruction, slot, back=instruction.end)
             return Plan(instruction, method, copy, resume=slot, fixups=_fixups(instruction))
+        if free and instruction.flow in _BRANCHES:
+            copy = insn.relocate(instruction, slot, back=instruction.end, expand_calls=True)
+            return Plan(instruction, method, copy, fixups=_fixups(instruction), free=True)
         copy = insn.relocate(instruction, slot)
         return Plan(instruction, method, copy, fixups=_of_calls(instruction, copy.fixups))
 
@@ -152,6 +166,8 @@ class Stepper:
         start = instruction.address if copy is None else copy.address
         if Fixups.REPEATS in plan.fixups and registers[rules.ip] == start:
             return False
+        if plan.free and copy is not None:
+            return self._after_free_step(copy, registers)
         fixups = plan.fixups & _IN_PLACE if copy is None else plan.fixups
         moved = Moved(instruction.address, instruction.length, start, step.flags)
         for fixup, repair in rules.repairs.items():
@@ -159,6 +175,16 @@ class Stepper:
                 repair(moved, registers, memory)
         if copy is not None and copy.scratch is not None:
             registers[copy.scratch] = step.saved
+        return True
+
+    def _after_free_step(self, copy: Relocated, registers: Registers) -> bool:
+        """Tell whether a free copy has come to where the original would be, and go there."""
+        offset = registers[self.rules.ip] - copy.address
+        if 0 <= offset < len(copy.code):
+            original = dict(copy.boundaries).get(offset)
+            if original is None:
+                return False
+            registers[self.rules.ip] = original
         return True
 
     def repair_in_place(self, plan: Plan, flags: int, registers: Registers, memory: Memory) -> None:
@@ -210,5 +236,7 @@ def _constant_resume(instruction: Instruction) -> int | None:
     return {Flow.NEXT: instruction.end, Flow.JUMP: instruction.target}.get(instruction.flow)
 
 
+_BRANCHES = frozenset({Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL})
+"""Instructions whose plain copy leads somewhere else than the original does."""
 _IN_PLACE = Fixups.PUSHED_TRAP_FLAG | Fixups.SYSTEM_CALL
 """Fixups that undo the stepping itself, needed where the instruction did not move as well."""

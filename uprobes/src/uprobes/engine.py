@@ -317,6 +317,8 @@ class Engine:
         elif action is Action.CONTINUE and steps_itself:
             self.signals.trap_itself(tracee)
         else:
+            if plan.emulate is not None:
+                words[tracee.flags_word] |= self.machine.done_flag
             tracee.resume(step=action is Action.STEP)
 
     def go_on(self, tracee: Tracee) -> None:

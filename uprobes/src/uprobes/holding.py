@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uprobes.engine import Engine
     from uprobes.process import Process
 
-LONGEST_HANDLER = 10_000
+LONGEST_HANDLER = 1_000_000
 """More instructions than the guard's handler ever executes."""
 BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
 

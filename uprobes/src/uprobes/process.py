@@ -22,7 +22,7 @@ from uprobes.tracee import State, Tracee
 if TYPE_CHECKING:
     from uprobes.returns import Returns
 
-NEEDS_TRACER = Fixups.SCRATCH | Fixups.RETURN_ADDRESS | Fixups.LOADED_FLAGS
+NEEDS_TRACER = Fixups.SCRATCH | Fixups.RETURN_ADDRESS | Fixups.LOADED_FLAGS | Fixups.SYSTEM_CALL
 """A copy with one of these can't be left to run by itself."""
 SLOT_SIZE = 32
 RECLAIM_AFTER = 256
@@ -200,7 +200,7 @@ class Process:
                 raise
             slot = self.pool.take(reach=(), size=SLOT_SIZE)
         try:
-            plan = self.stepper.plan(verdict, method, slot.address)
+            plan = self.stepper.plan(verdict, method, slot.address, free=True)
             assert plan.copy is not None
             self.memory.write(slot.address, self._filled(plan, plan.copy, slot.size))
         except BaseException:
@@ -210,7 +210,8 @@ class Process:
         if self.guard is not None:
             self.guard.set_areas(self.areas)
             if not plan.copy.fixups & NEEDS_TRACER:
-                copied = len(plan.copy.code) if method is Method.STEP else 0
+                bare = method is Method.STEP and not plan.free
+                copied = len(plan.copy.code) if bare else 0
                 self.guard.carry_on_at(
                     instruction.address, slot.address, instruction.length, copied
                 )
@@ -224,7 +225,7 @@ class Process:
         """
         arch = self.machine.arch
         code = copy.code
-        if plan.method is Method.STEP:
+        if plan.method is Method.STEP and not plan.free:
             with contextlib.suppress(insn.InsnError):
                 code += arch.jump(copy.address + len(code), plan.instruction.end)
         return code + arch.fill * ((size - len(code)) // len(arch.fill))
@@ -317,7 +318,9 @@ class Process:
         is.
         """
         self.inherited = None
-        self.breakpoints.remove_many([b.address for b in self.breakpoints if b.address not in parent.points])
+        self.breakpoints.remove_many(
+            [b.address for b in self.breakpoints if b.address not in parent.points]
+        )
         self.points = {point.address: point.copied(self) for point in parent.points.values()}
         for point in self.points.values():
             if point.plan is not None and not self._has_copy(point.plan):

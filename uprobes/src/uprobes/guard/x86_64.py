@@ -4,8 +4,9 @@ It is entered only when nobody traces the process any more (a tracer swallows th
 order:
 1. a thread inside an SSOL area goes on there: it was sent to a copy, which jumps back by itself;
 2. at the return trampoline, the frame table says where the call really returns to;
-3. at a breakpoint of ours, the thread goes on in the copy if there is one; else the original byte
-   is put back, through /proc/self/mem or by unlocking the page for a moment;
+3. at a breakpoint of ours, every original byte is put back through /proc/self/mem: later ones may
+   be met with SIGTRAP blocked, which kills; without /proc the thread goes on in the copy if there
+   is one, or its page is unlocked for a moment;
 4. a trap that the program did not make (a step under way when we died) is forgotten;
 5. everything else is the program's own: its handler, or its death.
 
@@ -20,6 +21,7 @@ from uprobes.guard.layout import GuardCode
 UC_SP, UC_IP, UC_FLAGS = 160, 168, 176
 SI_CODE = 8
 SI_KERNEL, TRAP_TRACE = 0x80, 2
+SYS_OPEN, SYS_CLOSE, SYS_PREAD, SYS_PWRITE, O_RDWR = 2, 3, 17, 18, 2
 SYS_MPROTECT, SYS_SIGACTION, SYS_SIGPROCMASK, SYS_SIGRETURN = 10, 13, 14, 15
 SIG_SETMASK = 2
 RESTORED = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "rip")
@@ -31,6 +33,8 @@ FLAGS = SA_SIGINFO | SA_RESTORER | SA_ONSTACK
 PAGE_MASK = -0x1000
 PROT_ALL, PROT_TEXT = 7, 5
 TRAP_FLAG = 0x100
+RESUME_FLAG = 0x10000
+"""Set by the tracer where it has done the instruction's work already: the trap is over."""
 TRAP = 0xCC
 
 
@@ -49,6 +53,8 @@ def assemble(origin: int) -> GuardCode:
     _leave_areas(a)
     _find_point(a)
     _not_ours(a)
+    a.label("own memory")
+    a.raw(b"/proc/self/mem\0")
     a.label("restorer")
     a.mov("rax", SYS_SIGRETURN)
     a.syscall()
@@ -121,6 +127,9 @@ def _find_point(a: Assembler) -> None:
     a.mov("rax", Mem("rbp", SI_CODE), size=4)
     a.arithmetic("cmp", "rax", SI_KERNEL, size=4)
     a.jump_if("ne", "unknown")
+    a.mov("rcx", Mem("rbx", UC_FLAGS))
+    a.arithmetic("and", "rcx", RESUME_FLAG)
+    a.jump_if("ne", "forget")
     a.lea("rax", Mem("r8", -1))
     a.mov("r10", Mem("r9", layout.POINTS_AT.offset))
     a.mov("rcx", Mem("r10", 0))
@@ -146,13 +155,18 @@ def _find_point(a: Assembler) -> None:
 
     a.label("point")
     a.mov("r13", "rax")
+    a.mov("r8", "r12")
+    _heal_all(a)
+    # Without /proc: go on in the copy, or unlock the page for a moment.
+    a.label("alone")
+    a.mov("r12", "r8")
     a.mov("rax", Mem("r12", 8))
     a.arithmetic("cmp", "rax", 0)
-    a.jump_if("e", "heal")
+    a.jump_if("e", "unlock")
     a.mov(Mem("rbx", UC_IP), "rax")
     a.ret()
 
-    a.label("heal")
+    a.label("unlock")
     a.mov("rdi", "r13")
     a.arithmetic("and", "rdi", PAGE_MASK)
     a.mov("rsi", 0x1000)
@@ -169,8 +183,52 @@ def _find_point(a: Assembler) -> None:
     a.mov("rdx", PROT_TEXT)
     a.mov("rax", SYS_MPROTECT)
     a.syscall()
+    a.label("healed")
     a.mov(Mem("rbx", UC_IP), "r13")
     a.ret()
+
+
+def _heal_all(a: Assembler) -> None:
+    """Put back every original byte whose breakpoint stands still, and run the instruction."""
+    a.lea_label("rdi", "own memory")
+    a.mov("rsi", O_RDWR)
+    a.mov("rax", SYS_OPEN)
+    a.syscall()
+    a.arithmetic("cmp", "rax", 0, size=4)
+    a.jump_if("l", "alone")
+    a.mov("r14", "rax")
+    a.mov("r12", Mem("r9", layout.POINTS_AT.offset))
+    a.mov("r15", Mem("r12", 0))
+    a.arithmetic("add", "r12", 8)
+    a.label("row")
+    a.arithmetic("cmp", "r15", 0)
+    a.jump_if("e", "all")
+    a.arithmetic("sub", "r15", 1)
+    a.mov("rdi", "r14")
+    a.lea("rsi", Mem("rsp", -64))
+    a.mov("rdx", 1)
+    a.mov("r10", Mem("r12", 0))
+    a.mov("rax", SYS_PREAD)
+    a.syscall()
+    a.arithmetic("cmp", "rax", 1)
+    a.jump_if("ne", "next row")
+    a.load_byte("rax", Mem("rsp", -64))
+    a.arithmetic("cmp", "rax", TRAP)
+    a.jump_if("ne", "next row")
+    a.mov("rdi", "r14")
+    a.lea("rsi", Mem("r12", 16))
+    a.mov("rdx", 1)
+    a.mov("r10", Mem("r12", 0))
+    a.mov("rax", SYS_PWRITE)
+    a.syscall()
+    a.label("next row")
+    a.arithmetic("add", "r12", 32)
+    a.jump("row")
+    a.label("all")
+    a.mov("rdi", "r14")
+    a.mov("rax", SYS_CLOSE)
+    a.syscall()
+    a.jump("healed")
 
 
 def _not_ours(a: Assembler) -> None:

@@ -34,6 +34,10 @@ class Machine:
     none.
     """
     trap_flag: int
+    done_flag: int
+    """A flag that the CPU clears by itself and the program can't see: set where we have executed the
+    instruction under a breakpoint, so that the guard does not execute it again if we die now.
+    """
     breakpoint_skew: int
     """How far behind the breakpoint's address the program counter is reported."""
     arguments: tuple[str, ...]

@@ -41,6 +41,7 @@ X86_64 = Machine(
     result="rax",
     system_call="orig_rax",
     trap_flag=0x100,
+    done_flag=0x10000,
     breakpoint_skew=1,
     arguments=("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
     stack_arguments=8,

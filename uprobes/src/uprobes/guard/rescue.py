@@ -1,0 +1,102 @@
+"""Find what a dead tracer left in a process, and learn from it what has to be undone."""
+
+import contextlib
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import insn
+import ubp
+from insn import Method
+from uprobes.errors import ProbeError
+from uprobes.guard import layout
+from uprobes.guard.keeper import AREA, Guard
+from uprobes.guard.layout import Field
+from uprobes.maps import read_mappings
+from uprobes.returns import Frame, Returns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uprobes.memory import ProcessMemory
+    from uprobes.process import Process
+
+OLD_OWNER = 0
+"""Frames that a dead tracer left belong to no thread that we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What a dead tracer left: where its guard is, how many breakpoints and return addresses."""
+
+    base: int
+    breakpoints: int
+    frames: int
+
+
+def find_guard(pid: int, memory: "ProcessMemory") -> int | None:
+    """Return where a guard stands in a process, None without one."""
+    for mapping in read_mappings(pid):
+        if mapping.path or mapping.inode or mapping.permissions != "r-xp":
+            continue
+        if mapping.end - mapping.start < AREA:
+            continue
+        # Areas that lie side by side are one mapping to the kernel.
+        for start in range(mapping.start, mapping.end - AREA + 1, 0x1000):
+            with contextlib.suppress(ProbeError):
+                if memory.read(start, len(layout.MAGIC)) == layout.MAGIC and (
+                    memory.read(start + layout.HEADER, len(layout.MAGIC)) == layout.MAGIC
+                ):
+                    return start
+    return None
+
+
+def adopt(process: "Process", base: int) -> Remains:
+    """Fill a process's tables from the guard that a dead tracer left there.
+
+    The tables lie in the target's memory: nothing in them is trusted to be sensible, and what is
+    not concerns that process alone.
+    """
+    memory = process.memory
+
+    def word(field: Field) -> int:
+        return memory.word(base + field.offset)
+
+    guard = Guard(process, base, process.machine.assemble_guard(base).handler)
+    head = memory.word(word(layout.POINTS_AT))
+    count = min(head, layout.MOST_POINTS)
+    table = memory.read(word(layout.POINTS_AT), 8 + count * layout.POINT.itemsize)
+    guard.rows = layout.unpack_points(table).copy()
+    process.guard = guard
+    process.breakpoints.adopt(
+        {int(row["address"]): bytes([int(row["original"])]) for row in guard.rows}
+    )
+    areas = memory.read(
+        base + layout.AREAS.offset, 16 * min(word(layout.AREAS_USED), layout.MOST_AREAS)
+    )
+    process.take_areas(list(struct.iter_unpack("<QQ", areas)))
+    for row in guard.rows:
+        if row["copy"]:
+            with contextlib.suppress(insn.InsnError, ProbeError):
+                _know_copy(process, int(row["address"]), int(row["copy"]), bool(row["copied"]))
+    return Remains(base, len(guard.rows), _adopt_frames(process, base, word))
+
+
+def _know_copy(process: "Process", address: int, copy: int, stepped: bool) -> None:
+    instruction = process.decode(address)
+    back = None if stepped else instruction.end
+    relocated = insn.relocate(instruction, copy, back=back)
+    process.copies[copy] = ubp.Plan(instruction, Method.BOOST, relocated)
+
+
+def _adopt_frames(process: "Process", base: int, word: "Callable[[Field], int]") -> int:
+    trampoline = word(layout.TRAMPOLINE)
+    if not trampoline:
+        return 0
+    process.returns = Returns(process, trampoline)
+    used = min(word(layout.FRAMES_USED), layout.MOST_FRAMES)
+    table = process.memory.read(base + layout.FRAMES, used * layout.FRAME_SIZE)
+    for place, original in struct.iter_unpack("<QQ", table):
+        process.returns.frames[place] = Frame(place, original, OLD_OWNER)
+    process.internal[trampoline] = process.returns.leave
+    return used
