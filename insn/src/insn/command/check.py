@@ -193,25 +193,25 @@ def _method_texts(chosen: Entries) -> dict[int, dict[str, dict[str, str] | None]
 def _show(place: Place, chosen: Entries, *, everything: bool) -> None:
     from rich.text import Text
 
-    from insn.command.tables import console, methods_allowed, methods_refused, table_of
+    from insn.command.tables import console, methods_allowed, methods_refused, show_rows
 
     out = console()
     refused = np.flatnonzero(~chosen.allowing(*HANDLER_METHODS)).tolist()
     whole = everything or len(chosen) <= _MOST_LISTED
     listed = list(range(len(chosen))) if whole else refused
     if listed:
-        table = table_of(
-            "address", "function", "instruction", "methods", "why not", numbers=("address",)
-        )
-        for index in listed:
-            table.add_row(
+        rows: list[tuple[str | Text, ...]] = [
+            (
                 f"{int(chosen.addresses[index]):#x}",
                 Text(chosen.names[index] or "(no name)"),
                 Text(chosen.instruction(index)),
                 methods_allowed(chosen.refusals(index)),
                 methods_refused(chosen.refusals(index)),
             )
-        out.print(table)
+            for index in listed
+        ]
+        columns = ("address", "function", "instruction", "methods", "why not")
+        show_rows(columns, rows, ("address",))
         out.print()
     if len(chosen) > 1:
         show_summary(place.path, chosen)

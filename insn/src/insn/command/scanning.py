@@ -168,18 +168,20 @@ def _show(found: FileScan, *, functions: bool) -> None:
 def _show_functions(found: FileScan) -> None:
     from rich.text import Text
 
-    from insn.command.tables import console, table_of
+    from insn.command.tables import show_rows
 
-    columns = ("address", "size", "instructions", *map(str, METHODS))
-    table = table_of("address", "function", *columns[1:], "entry", numbers=columns)
+    numbers = ("address", "size", "instructions", *map(str, METHODS))
+    rows: list[tuple[str | Text, ...]] = []
     for name, row in zip(found.names, found.functions, strict=True):
         entry = " ".join(m.value for n, m in enumerate(Method) if int(row["entry"]) >> n & 1)
-        table.add_row(
-            f"{int(row['address']):#x}",
-            Text(name or "(no name)"),
-            f"{int(row['size']):,}",
-            f"{int(row['instructions']):,}",
-            *(f"{allowed:,}" for allowed in row["allowed"].tolist()),
-            entry,
+        rows.append(
+            (
+                f"{int(row['address']):#x}",
+                Text(name or "(no name)"),
+                f"{int(row['size']):,}",
+                f"{int(row['instructions']):,}",
+                *(f"{allowed:,}" for allowed in row["allowed"].tolist()),
+                entry,
+            )
         )
-    console().print(table)
+    show_rows(("address", "function", *numbers[1:], "entry"), rows, numbers)

@@ -29,6 +29,29 @@ def table_of(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
     return table
 
 
+_RICH = 200
+"""Tables with more rows are printed as plain lines: laying them out would take seconds."""
+
+
+def show_rows(
+    columns: tuple[str, ...], rows: list[tuple[str | Text, ...]], numbers: tuple[str, ...]
+) -> None:
+    """Print rows under their columns; those in `numbers` are aligned to the right."""
+    if len(rows) <= _RICH:
+        table = table_of(*columns, numbers=numbers)
+        for row in rows:
+            table.add_row(*row)
+        console().print(table)
+        return
+    plain = [tuple(map(str, row)) for row in [columns, *rows]]
+    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
+    layout = "  ".join(
+        f"{{:{'>' if column in numbers else '<'}{width}}}"
+        for column, width in zip(columns, widths, strict=True)
+    )
+    sys.stdout.write("\n".join(layout.format(*row).rstrip() for row in plain) + "\n")
+
+
 def methods_allowed(found: Mapping[Method, Reason]) -> Text:
     """Write the methods that may be used."""
     allowed = [method.value for method in Method if method not in found]
