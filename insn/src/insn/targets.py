@@ -63,8 +63,8 @@ class CodeMap:
         jumped = records["target"][np.isin(records["flow"], _JUMPS)]
         others = records["target"][(records["kind"] != 0) & ~np.isin(records["flow"], _JUMPS)]
         in_tables, in_data = self._words_of_code()
-        reached = np.concatenate([jumped, in_tables, self._jump_tables()])
-        known = np.concatenate([others, in_data, self._absolute()])
+        reached = np.concatenate([jumped, in_tables, self._jump_tables])
+        known = np.concatenate([others, in_data, self._absolute])
         return unnamed[np.isin(unnamed, reached) & ~np.isin(unnamed, known)]
 
     def _words_of_code(self) -> tuple[Addresses, Addresses]:
@@ -103,16 +103,17 @@ class CodeMap:
         image = self.image
         found = [
             relative,
-            self._absolute(),
+            self._absolute,
             image.code_pointers,
             image.landing_pads,
             self.functions,
-            self._jump_tables(),
+            self._jump_tables,
             np.array([image.entry], np.uint64),
         ]
         together = np.unique(np.concatenate(found))
         return np.concatenate([np.empty(0, np.uint64), *(_within(together, s) for s in image.text)])
 
+    @cached_property
     def _absolute(self) -> Addresses:
         """The addresses that instructions of a program with a fixed place hold as 32-bit numbers.
 
@@ -133,6 +134,7 @@ class CodeMap:
             found.append(quads.copy().view("<u4").reshape(-1).astype(np.uint64))
         return np.concatenate([np.empty(0, np.uint64), *found])
 
+    @cached_property
     def _jump_tables(self) -> Addresses:
         """The targets of tables of 32-bit distances (`lea table; movslq; add; jmp`).
 
