@@ -1,5 +1,6 @@
 """ELF files: what is found in good ones, and that bad ones raise only the package's own errors."""
 
+import gc
 import os
 import random
 import struct
@@ -447,3 +448,13 @@ def test_the_good_file_is_good():
     image = open_image(GOOD)
     assert image.kind is FileKind.EXECUTABLE
     assert image.landing_pads.tolist() == [0x401004, 0x401009]
+
+
+def test_files_are_closed_when_nobody_holds_the_image(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(GOOD)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        assert open_image(path).find("main")
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,6 +1,8 @@
 """`scan` says what `decode` and `judge` say, for every byte string."""
 
+import functools
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +224,13 @@ def test_at_restarts_decoding_begins_anew(monkeypatch, chunk):
         piece = scan(code[start:], BASE + start)
         pieces.append(piece[piece["address"] < BASE + end])
     assert (found == np.concatenate(pieces)).all()
+
+
+def test_threads_that_scan_at_once_get_the_same_answers(monkeypatch):
+    monkeypatch.setattr(bulk, "_lookup", functools.cache(bulk._lookup.__wrapped__))
+    stretch = max(open_image(LIBC).text, key=lambda stretch: len(stretch.code))
+    pieces = [stretch.code[at : at + 50_000] for at in range(0, 400_000, 50_000)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda piece: scan(piece, BASE), pieces))
+    for piece, records in zip(pieces, found, strict=True):
+        assert (records == scan(piece, BASE)).all()
