@@ -1,6 +1,7 @@
 /* One small function for each kind of instruction that a probe can stand on. Each is called as
  * kind(x, plain, buffer, 3) and gives 3 * x + 1, whatever the probed instruction is; a wrong effect
  * of the instruction gives something else. The table has name, function, probe point, hits in one call.
+ * X… names the known bug of probing tools that a kind would show again.
  */
 
         .macro ENTRY name, hits, point
@@ -66,7 +67,7 @@ bad:    mov     $-1, %rax
         ret
 
 /* what compilers put first */
-KIND endbr
+KIND endbr                              /* X44 */
         endbr64
         RESULT
 KIND push_rbp
@@ -121,13 +122,13 @@ KIND xor_register
 KIND nop_short
         nop
         RESULT
-KIND nop_long
+KIND nop_long                           /* X28, X30 */
         nopw    0(%rax,%rax)
         RESULT
-KIND nop_longest
+KIND nop_longest                        /* X36 */
         .byte   0x66,0x66,0x66,0x66,0x66,0x66,0x2e,0x0f,0x1f,0x84,0,0,0,0,0
         RESULT
-KIND xchg_r8
+KIND xchg_r8                            /* X9 */
         .byte   0x49,0x90               /* xchg %r8, %rax: no nop */
         mov     %rax, %r11
         .byte   0x49,0x90
@@ -151,24 +152,24 @@ mov_rip_to_r14_at:
         mov     %r14, %rax
         pop     %r14
         FROM_ONE %rax
-INSIDE mov_rip_needless_rex
+INSIDE mov_rip_needless_rex             /* X4 */
         nop
 mov_rip_needless_rex_at:
         .byte   0x49, 0x8b, 0x05        /* REX.WB mov one(%rip), %rax: B means nothing here */
         .long   one - . - 4
         FROM_ONE %rax
-KIND cmp_rip_imm32
+KIND cmp_rip_imm32                      /* X33 */
         cmpl    $0x12345678, magic(%rip)
         jne     bad
         RESULT
-KIND cmp_rip_imm8
+KIND cmp_rip_imm8                       /* X33 */
         cmpl    $5, five(%rip)
         jne     bad
         RESULT
 KIND lock_inc_rip
         lock incq locked_count(%rip)
         RESULT
-INSIDE div_rip
+INSIDE div_rip                          /* X2 */
         xor     %edx, %edx
         mov     $30, %eax
 div_rip_at:
@@ -176,7 +177,7 @@ div_rip_at:
         imul    %rdi, %rax
         inc     %rax
         ret
-INSIDE cmpxchg_rip
+INSIDE cmpxchg_rip                      /* X2 */
         mov     $1, %eax
         mov     $1, %ecx
 cmpxchg_rip_at:
@@ -188,7 +189,7 @@ INSIDE pop_rip
 pop_rip_at:
         pop     seven(%rip)
         RESULT
-INSIDE red_zone
+INSIDE red_zone                         /* X41 */
         movq    $77, -8(%rsp)
         movq    $78, -128(%rsp)
 red_zone_at:
@@ -198,7 +199,7 @@ red_zone_at:
         cmpq    $78, -128(%rsp)
         jne     bad
         FROM_ONE %rax
-KIND vex_load_rip
+KIND vex_load_rip                       /* X5, X6, X43 */
         vmovdqu vector(%rip), %xmm0
         vmovq   %xmm0, %rax
         FROM_ONE %rax
@@ -206,12 +207,12 @@ KIND sse_load_rip
         movdqu  vector(%rip), %xmm0
         movq    %xmm0, %rax
         FROM_ONE %rax
-INSIDE andn_rip
+INSIDE andn_rip                         /* X3 */
         mov     $-2, %rcx
 andn_rip_at:
         andn    one(%rip), %rcx, %rax
         FROM_ONE %rax
-KIND mov_fs
+KIND mov_fs                             /* X17 */
         mov     %fs:0, %rax
         cmp     %fs:16, %rax
         jne     bad
@@ -229,10 +230,10 @@ KIND jmp_near
 1:      RESULT
 KIND jmp_register
         jmp     *%rsi
-KIND jmp_notrack
+KIND jmp_notrack                        /* X30 */
         .byte   0x3e
         jmp     *%rsi
-KIND jmp_memory
+KIND jmp_memory                         /* X18, X19 */
         jmp     *jump_pointer(%rip)
         ud2
 jmp_memory_there:
@@ -248,14 +249,14 @@ INSIDE jcc_not_taken
 jcc_not_taken_at:
         jne     bad
         RESULT
-INSIDE jcc_short_backward
+INSIDE jcc_short_backward               /* X10, X11 */
         jmp     2f
 1:      RESULT
 2:      cmp     %edi, %edi
 jcc_short_backward_at:
         jle     1b
         ud2
-INSIDE jrcxz_taken
+INSIDE jrcxz_taken                      /* X32 */
         xor     %ecx, %ecx
 jrcxz_taken_at:
         jrcxz   1f
@@ -265,7 +266,7 @@ KIND jrcxz_not_taken
         jrcxz   1f
         RESULT
 1:      jmp     bad
-INSIDE loop_backward 3
+INSIDE loop_backward 3                  /* X12, X32 */
         xor     %eax, %eax
 1:      add     %rdi, %rax
 loop_backward_at:
@@ -277,7 +278,7 @@ loop_backward_at:
 KIND call_near
         call    plain
         ret
-KIND call_next
+KIND call_next                          /* X34 */
         call    1f
 1:      pop     %rax
         lea     1b(%rip), %rcx
@@ -287,16 +288,16 @@ KIND call_next
 KIND call_register
         call    *%rsi
         ret
-KIND call_memory
+KIND call_memory                        /* X18, X19 */
         call    *plain_pointer(%rip)
         ret
-INSIDE call_stack
+INSIDE call_stack                       /* X20 */
         push    %rsi
 call_stack_at:
         call    *(%rsp)
         add     $8, %rsp
         ret
-INSIDE call_below_stack
+INSIDE call_below_stack                 /* X20 */
         mov     %rsi, -136(%rsp)
 call_below_stack_at:
         call    *-136(%rsp)
@@ -319,11 +320,11 @@ INSIDE ret_plain
         lea     1(%rdi,%rdi,2), %rax
 ret_plain_at:
         ret
-INSIDE ret_with_rep
+INSIDE ret_with_rep                     /* X16 */
         lea     1(%rdi,%rdi,2), %rax
 ret_with_rep_at:
         .byte   0xf3, 0xc3
-INSIDE ret_immediate
+INSIDE ret_immediate                    /* X13 */
         mov     %rsp, %r11
         push    $0
         push    $0
@@ -358,13 +359,13 @@ pop_rsp_at:
         RESULT
 
 /* flags */
-KIND pushf
+KIND pushf                              /* X22 */
         pushf
         pop     %rax
         test    $0x100, %eax            /* the trap flag is the stepper's, not ours */
         jne     bad
         RESULT
-INSIDE popf
+INSIDE popf                             /* X23 */
         pushf
 popf_at:
         popf
@@ -373,7 +374,7 @@ popf_at:
         test    $0x100, %eax
         jne     bad
         RESULT
-INSIDE carry_lives
+INSIDE carry_lives                      /* X42 */
         stc
 carry_lives_at:
         mov     one(%rip), %rax
@@ -388,7 +389,7 @@ lahf_at:
         RESULT
 
 /* the rest */
-INSIDE rep_movsb
+INSIDE rep_movsb                        /* X27 */
         push    %rdi
         lea     source(%rip), %rsi
         mov     %rdx, %rdi
@@ -410,7 +411,7 @@ rep_none_at:
         rep stosb
         pop     %rdi
         RESULT
-INSIDE mov_ss
+INSIDE mov_ss                           /* X1 */
         mov     %ss, %eax
 mov_ss_at:
         mov     %eax, %ss
@@ -433,7 +434,7 @@ KIND x87
 KIND xchg_memory
         xchg    %rsi, (%rdx)
         RESULT
-INSIDE system_call
+INSIDE system_call                      /* X24 */
         mov     $39, %eax               /* getpid */
 system_call_at:
         syscall
@@ -459,7 +460,7 @@ KIND refused_cli 0
         cli
 KIND refused_in 0
         in      %dx, %al
-KIND refused_lret 0
+KIND refused_lret 0                     /* X31 */
         lretq
 KIND refused_iret 0
         iretq
@@ -467,7 +468,7 @@ KIND refused_ud2 0
         ud2
 KIND refused_undecodable 0
         .byte   0x06, 0x90
-KIND refused_branch_size 0
+KIND refused_branch_size 0              /* X15 */
         .byte   0x66, 0xe9, 0, 0, 0, 0, 0, 0
 
         .section .note.GNU-stack, "", @progbits

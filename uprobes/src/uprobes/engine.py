@@ -9,7 +9,6 @@ Rules:
 
 import contextlib
 import ctypes
-import errno
 import os
 import signal
 import sys
@@ -20,7 +19,7 @@ from insn import InsnError
 from ubp import Action, Plan
 from uprobes import ptrace
 from uprobes.arming import Arming
-from uprobes.errors import ProbeError
+from uprobes.errors import ProbeError, TargetGone
 from uprobes.hit import Hit
 from uprobes.holding import Holding
 from uprobes.lifetimes import Lifetimes
@@ -89,6 +88,22 @@ class Engine:
 
     def run(self) -> None:
         """Take stops until there is nothing left to trace, or `finished` is set."""
+        while True:
+            try:
+                self._take_stops()
+                return
+            except (ProcessLookupError, TargetGone):
+                # Killed while we looked at it: the status that says so is on its way, or kept.
+                self.current = None
+                self._take_ends()
+
+    def _take_ends(self) -> None:
+        for tracee in [t for t in self.tracees.values() if t.ended is not None]:
+            status, tracee.ended = tracee.ended, None
+            if status is not None:
+                self.lifetimes.on_end(tracee.tid, tracee, status)
+
+    def _take_stops(self) -> None:
         tracees, waiting = self.tracees, self._waiting
         stop = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
         siginfo = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
@@ -98,6 +113,7 @@ class Engine:
         getregs, pokeuser, cont = int(Request.GETREGS), int(Request.POKEUSER), int(Request.CONT)
         getsigmask, mask = int(Request.GETSIGMASK), (ctypes.c_uint64 * 1)()
         unseen_mask, unseen = self.machine.blocked_unseen
+        done_flag = self.machine.done_flag
         placement = self.placement
         trap = int(signal.SIGTRAP)
         turn = 0
@@ -183,6 +199,7 @@ class Engine:
                 except (ProbeError, InsnError):
                     self.execute(tracee, point, plan)
                 else:
+                    words[tracee.flags_word] |= done_flag
                     tracee.resume()
             if begun:
                 point.time_ns += clock() - begun
@@ -226,10 +243,8 @@ class Engine:
                 tracee.resume()
             else:
                 self.signals.on_signal(tracee, number)
-        except OSError as error:
-            # Killed while we looked at it: the status that says so is on its way.
-            if error.errno != errno.ESRCH:
-                raise
+        except (ProcessLookupError, TargetGone):
+            self._take_ends()  # killed while we looked at it, as in `run`
 
     def _on_trap(self, tracee: Tracee) -> None:
         """Take a SIGTRAP of a running thread: a hit, a return, or the program's own trap."""

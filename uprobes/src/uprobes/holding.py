@@ -48,6 +48,24 @@ class Holding:
         assert step is not None
         is_call = step.plan.instruction.flow is Flow.SYSTEM_CALL
         others = self.quiesce([t for t in process.tracees.values() if t is not tracee])
+        try:
+            onward, status = self._step_lifted(tracee, address, is_call=is_call)
+            if onward is AGAIN:
+                tracee.step = None
+                self.engine.on_stop(tracee.tid, status)
+            else:
+                tracee.resume(onward)
+        finally:
+            self.release(others)
+
+    def _step_lifted(
+        self, tracee: Tracee, address: int, *, is_call: bool
+    ) -> tuple[int | None, int]:
+        """Step with the breakpoint out; return the signal to go on with and the last wait status.
+
+        The signal is AGAIN where the thread ended, or is about to.
+        """
+        process = tracee.process
         lifted = process.breakpoints.at(address) is not None
         onward: int | None = AGAIN
         status = 0
@@ -69,12 +87,7 @@ class Holding:
             if lifted:
                 with contextlib.suppress(ProbeError):
                     process.breakpoints.lower(address)
-        if onward is AGAIN:
-            tracee.step = None
-            self.engine.on_stop(tracee.tid, status)
-        else:
-            tracee.resume(onward)
-        self.release(others)
+        return onward, status
 
     def quiesce(self, tracees: Iterable[Tracee]) -> list[Tracee]:
         """Stop all of these threads, and those that they give birth to meanwhile; return all.

@@ -110,11 +110,16 @@ def _stop_as_before(tracee: Tracee) -> None:
         ptrace.call(Request.CONT, tracee.tid)
         _, status = os.waitpid(tracee.tid, WALL)
         if not os.WIFSTOPPED(status):
-            raise TargetGone(f"thread {tracee.tid} ended while it made room for the SSOL area")
+            raise _ended(tracee, status)
         if status >> 16 == Event.STOP:
             return
         if status >> 16 == 0:
             tracee.hold(os.WSTOPSIG(status), block=False)
+
+
+def _ended(tracee: Tracee, status: int) -> TargetGone:
+    tracee.ended = status
+    return TargetGone(f"thread {tracee.tid} ended while it made a system call for us")
 
 
 def _run_call(tracee: Tracee) -> None:
@@ -128,7 +133,7 @@ def _run_call(tracee: Tracee) -> None:
         ptrace.call(Request.SYSCALL, tracee.tid)
         _, status = os.waitpid(tracee.tid, WALL)
         if not os.WIFSTOPPED(status):
-            raise TargetGone(f"thread {tracee.tid} ended while it made room for the SSOL area")
+            raise _ended(tracee, status)
         if status >> 16 == 0 and os.WSTOPSIG(status) == CALL_STOP:
             stops += 1
         elif status >> 16 == 0:

@@ -10,6 +10,7 @@ import ubp
 from insn import Fixups, Method, Reason, Relocated, Verdict
 from uprobes import inject
 from uprobes.area import AreaMapper
+from uprobes.attaching import read_status
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.guard.keeper import AREA as GUARD_SIZE
 from uprobes.guard.keeper import Guard
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 NEEDS_TRACER = Fixups.SCRATCH | Fixups.RETURN_ADDRESS | Fixups.LOADED_FLAGS | Fixups.SYSTEM_CALL
 """A copy with one of these can't be left to run by itself."""
+SEALED = "the process runs under seccomp, which may forbid the system calls that we need"
 SLOT_SIZE = 32
 RECLAIM_AFTER = 256
 """Freed slots after which it is tried to use them again."""
@@ -109,6 +111,10 @@ class Process:
             raise CannotMap(self.no_calls)
         if self.caller is None:
             raise CannotMap("no thread of the process is stopped where it could map memory")
+        if read_status(self.caller.tid).seccomp:
+            # It may have sealed itself since we attached.
+            self.no_calls = SEALED
+            raise CannotMap(SEALED)
 
     def call(self, name: str, *arguments: int) -> int:
         """Make a system call in the process by its `caller`; raises OSError, CannotMap or

@@ -99,6 +99,8 @@ class Tracee:
     interrupted: bool = False
     """Whether we asked the thread to stop and have not seen it do so."""
     held: deque[HeldSignal] = field(default_factory=deque)
+    ended: int | None = None
+    """The wait status of its end, when that came while we made it do something."""
     restarting: tuple[bool, tuple[int, ...]] | None = None
     """The registers of a hit whose instruction did not run: a hit with the same ones is the same
     hit. True in front where the kernel repeats a system call.

@@ -1,0 +1,62 @@
+"""Targets that make it hard: sealed ones, probe points that fit no return probe, slots looked into."""
+
+import live
+import pytest
+
+import uprobes
+
+pytestmark = pytest.mark.live
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("method", [None, "inline", "step", "boost"])
+def test_a_program_that_may_make_no_system_calls_is_probed_without_any(victim, when, method):
+    """Cases R-10 and U29: where no slot can be had the instruction runs in place, and nobody dies."""
+    sealed = victim("sealed", when)
+    with uprobes.attach(sealed.pid) as target:
+        probe = target.uprobe(sealed.spec("probed"), lambda hit: None, method=method).probes[0]
+        status = live.run_to_the_end(target, sealed)
+    assert sealed.finish() == (["sum 100"], 7)
+    assert status == uprobes.ExitStatus(7, None)
+    assert (probe.hits, probe.misses) == (100, 0)
+
+
+def test_a_sealed_program_is_left_as_it_was(victim):
+    sealed = victim("sealed", "before")
+    with uprobes.attach(sealed.pid) as target:
+        target.uprobe(sealed.spec("probed"), lambda hit: None)
+    sealed.check_untouched()
+    sealed.go()
+    assert sealed.finish() == (["sum 100"], 7)
+
+
+@pytest.mark.parametrize("offset", [1, 4])
+def test_a_return_probe_in_the_middle_of_a_function_is_refused(victim, offset):
+    """Cases R-13 and R-16: the return address is not where the stack points."""
+    started = victim("returns", "recursion", 5)
+    with uprobes.attach(started.pid) as target:
+        spec = f"returns:factorial_sum+{offset}"
+        registration = target.register([spec], lambda ret: None, returns=True)
+        assert registration.probes == []
+        assert registration.refused[0].code in ("no-return", "inside-instruction")
+        status = live.run_to_the_end(target, started)
+    assert status.code == 0
+
+
+def test_slots_hold_traps_where_they_hold_no_copy(victim):
+    """Case U1: nothing of the kernel's or of ours shows in memory that the program can read."""
+    kinds = victim("kinds", 1, 2)
+    with uprobes.attach(kinds.pid) as target:
+        target.uprobe(kinds.points["mov_rip"], lambda hit: None, method="step")
+        keep = {}
+
+        def look(hit):
+            for start, end in hit.process.areas:
+                keep[start] = hit.memory.read(start, end - start)
+
+        target.uprobe(kinds.points["xchg_memory"], look)
+        status = live.run_to_the_end(target, kinds)
+    assert status.code == 0
+    assert keep
+    for code in keep.values():
+        assert code.count(0xCC) > len(code) - 64
