@@ -153,9 +153,6 @@ LONGEST = 350
 TABLES = re.compile(r"insn/src/insn/\w+_(map|table|forms|rows)\w*\.py")
 # Modules over the limit, to be cut along the line given here; the list may only get shorter.
 LONGER = {
-    "insn/src/insn/x86_row.py": "the operand codes apart",
-    "insn/src/insn/x86_decode.py": "prefixes and operands apart",
-    "insn/src/insn/x86_emulate.py": "one module for each group of instructions",
     "uprobes/src/uprobes/names/places.py": "one module for each kind of spec",
 }
 NO_NAMES = {"utils", "util", "helpers", "helper", "manager", "data", "info", "common", "misc"}

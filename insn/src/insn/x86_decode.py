@@ -5,30 +5,21 @@ from insn.errors import Truncated, Undecodable
 from insn.model import Flow, Instruction
 from insn.x86_check import Invalid, check
 from insn.x86_detail import SEGMENTS, Detail, Encoding
+from insn.x86_layout import (
+    ADDRESS_SIZE,
+    IMMEDIATE_SIZES,
+    LOCK,
+    OPERAND_SIZE,
+    PREFIX_KINDS,
+    REPEATS,
+    REX,
+    SEGMENT,
+)
 from insn.x86_place import Form, form_of, known, place
 from insn.x86_row import LENGTH, MOD, MODE, PREFIX, REG, RM, Immediate, Property, Row, Space, W
 from insn.x86_table import candidates
 
 MAX_LENGTH = 15
-
-# What a byte is when it stands before the opcode.
-_OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, _REPNE, _REP, _SEGMENT, _REX = 1, 2, 3, 4, 5, 6, 16
-_REPEATS = (_REPNE, _REP)
-
-
-def _prefix_kinds(mode: int) -> bytes:
-    kinds = bytearray(256)
-    kinds[0x66], kinds[0x67] = _OPERAND_SIZE, _ADDRESS_SIZE
-    kinds[0xF0], kinds[0xF2], kinds[0xF3] = _LOCK, _REPNE, _REP
-    for number, byte in enumerate((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65)):
-        # 64-bit mode knows fs and gs only: the others are bytes that do nothing.
-        kinds[byte] = _SEGMENT + number if mode != 64 or byte > 0x40 else 15
-    if mode == 64:
-        kinds[0x40:0x50] = bytes([_REX] * 16)
-    return bytes(kinds)
-
-
-_PREFIX_KINDS = {mode: _prefix_kinds(mode) for mode in (16, 32, 64)}
 
 # What a mod/reg/rm byte contributes to the one-hot conditions of a row.
 _MODRM_CONDITIONS = tuple(
@@ -36,32 +27,6 @@ _MODRM_CONDITIONS = tuple(
 )
 _NO_MODRM = 1 << MOD | 1 << REG | 1 << RM
 _MODE_CONDITIONS = {16: 1 << MODE, 32: 1 << MODE, 64: 1 << MODE + 1}
-
-_FIXED_IMMEDIATES = {
-    Immediate.NONE: 0,
-    Immediate.BYTE: 1,
-    Immediate.WORD: 2,
-    Immediate.WORD_BYTE: 3,
-    Immediate.BYTE_BYTE: 2,
-    Immediate.BRANCH_BYTE: 1,
-    Immediate.DWORD: 4,
-}
-
-
-def _immediate_size(kind: Immediate, size: int) -> int:
-    by_size = {
-        Immediate.Z: min(size, 4),
-        Immediate.BRANCH_Z: min(size, 4),
-        Immediate.V: size,
-        Immediate.FAR: min(size, 4) + 2,
-    }
-    return by_size.get(kind, _FIXED_IMMEDIATES.get(kind, 0))
-
-
-# Bytes of the immediate by [kind][operand size]; OFFSET goes by the address size instead.
-_IMMEDIATE_SIZES = tuple(
-    tuple(_immediate_size(kind, size) for size in range(9)) for kind in Immediate
-)
 
 _VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
 _XOP_SPACES = {8: Space.XOP8, 9: Space.XOP9, 10: Space.XOPA}
@@ -113,27 +78,27 @@ def decode(code: bytes, address: int, arch: Arch) -> Instruction:
 
 def _read(code: bytes, mode: int) -> Detail | Form:
     """Measure the instruction; IndexError when the bytes end too early."""
-    kinds = _PREFIX_KINDS[mode]
+    kinds = PREFIX_KINDS[mode]
     opsize = adsize = lock = False
     repeat = rex = 0
     segment = ""
     position = 0
     while kind := kinds[byte := code[position]]:
         position += 1
-        if kind == _REX:
+        if kind == REX:
             rex = byte
             continue
         rex = 0  # counts only directly before the opcode
-        if kind == _OPERAND_SIZE:
+        if kind == OPERAND_SIZE:
             opsize = True
-        elif kind in _REPEATS:
+        elif kind in REPEATS:
             repeat = byte
-        elif kind == _ADDRESS_SIZE:
+        elif kind == ADDRESS_SIZE:
             adsize = True
-        elif kind == _LOCK:
+        elif kind == LOCK:
             lock = True
         elif kind < 15:
-            segment = SEGMENTS[kind - _SEGMENT]
+            segment = SEGMENTS[kind - SEGMENT]
     is64 = mode == 64
     encoding = Encoding.LEGACY
     encoding_offset = position - 1 if rex else -1
@@ -312,7 +277,7 @@ def _read(code: bytes, mode: int) -> Detail | Form:
         immediate_size = (
             address_size
             if kind_of_immediate is Immediate.OFFSET
-            else _IMMEDIATE_SIZES[kind_of_immediate][operand_size]
+            else IMMEDIATE_SIZES[kind_of_immediate][operand_size]
         )
         immediate_offset = position
         position += immediate_size

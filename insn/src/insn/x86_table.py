@@ -11,7 +11,8 @@ from array import array
 from collections.abc import Iterator
 
 from insn import x86_map_0f, x86_map_0f38, x86_map_evex, x86_map_one, x86_map_vex, x86_map_xop
-from insn.x86_row import Row, Space, parse
+from insn.x86_parse import parse
+from insn.x86_row import Row, Space
 
 _TEXTS = {
     Space.ONE: x86_map_one.ONE,
