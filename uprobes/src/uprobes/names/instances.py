@@ -96,10 +96,14 @@ class Instances:
             except ProbeError:
                 continue
 
+    def around(self, mapping: Mapping) -> tuple[Instance, ...]:
+        """List the instances of the object that a mapping belongs to."""
+        item = self.space.object_of(mapping)
+        return self.of(item) if item is not None else ()
+
     def at(self, mapping: Mapping, address: int) -> Instance | None:
         """Find the instance that an address in a mapping belongs to."""
-        item = self.space.object_of(mapping)
-        for instance in self.of(item) if item is not None else ():
+        for instance in self.around(mapping):
             if instance.image.segment_at(address - instance.bias) is not None:
                 return instance
         return None

@@ -135,14 +135,15 @@ def run_time(spec: Spec, instances: Instances) -> Location:
             address=address,
             hint="give the address of an instruction; `uprobes list` shows some",
         )
-    instance = instances.at(mapping, address)
-    if instance is None:
+    for instance in instances.around(mapping):
+        found = entry(instance, address, spec.source)
+        if found is not None:
+            return found
+    owner = instances.at(mapping, address)
+    if owner is None:
         return Location(address, spec.source, object=mapping.path, path=mapping.path)
-    found = entry(instance, address, spec.source)
-    if found is not None:
-        return found
-    _check_boundary(spec, instance, address - instance.bias)
-    return named(instance, address, spec.source)
+    _check_boundary(spec, owner, address - owner.bias)
+    return named(owner, address, spec.source)
 
 
 def _nearest(address: int, instances: Instances) -> str:
