@@ -35,7 +35,7 @@ class Machine:
     """
     trap_flag: int
     done_flag: int
-    """A flag that the CPU clears by itself and the program can't see: set where we have executed the
+    """A flag that the CPU clears and the program never sees: set where we have executed the
     instruction under a breakpoint, so that the guard does not execute it again if we die now.
     """
     breakpoint_skew: int

@@ -1,0 +1,139 @@
+"""A killed tracer: the target goes on, right to its end, and `rescue` puts everything back."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import live
+import pytest
+
+import uprobes
+
+pytestmark = pytest.mark.live
+
+TRACER = """
+import sys, time, uprobes
+pid, how, *specs = sys.argv[1:]
+target = uprobes.attach(int(pid))
+returns = how == "returns"
+method = None if how in ("any", "returns") else how
+made = target.register(specs, lambda hit: None, returns=returns, method=method)
+assert made.probes, made.refused
+print("armed", flush=True)
+while True:
+    time.sleep(1)
+"""
+HOW = ("any", "inline", "step", "boost", "emulate")
+SHOW_A_STEP = {"system_call", "pushf"}
+"""Kinds in which a step shows that nobody was there to repair: rcx, the pushed trap flag."""
+
+
+def start_tracer(victim, how, specs):
+    """Start a tracer as a program of its own; return it when its probes are in."""
+    tracer = subprocess.Popen(
+        [sys.executable, "-c", TRACER, str(victim.pid), how, *specs], stdout=subprocess.PIPE
+    )
+    assert tracer.stdout.readline() == b"armed\n"
+    return tracer
+
+
+def kill(tracer):
+    """Kill a tracer without a chance to clean up."""
+    tracer.send_signal(signal.SIGKILL)
+    tracer.wait(live.PATIENCE)
+    tracer.stdout.close()
+
+
+def survive(victim, how, delay, *, rescue):
+    """Kill a tracer of a running victim; the victim must finish with the right output."""
+    kinds = victim("kinds", 3, 400)
+    specs = [kinds.spec(name) for name in kinds.points if name not in SHOW_A_STEP]
+    tracer = start_tracer(kinds, how, specs)
+    kinds.go()
+    time.sleep(delay)
+    kill(tracer)
+    if rescue and kinds.alive:
+        done = subprocess.run(
+            [sys.executable, "-m", "uprobes", "rescue", str(kinds.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if kinds.alive:
+            assert done.returncode == 0, done.stderr
+            kinds.check_untouched()
+    said, code = kinds.finish()
+    assert code == 0, (how, delay, code, said)
+    return said
+
+
+@pytest.fixture(scope="module")
+def unprobed(build):
+    return live.unprobed(build("kinds"), 3, 400)[0]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_program_outlives_its_tracer(victim, unprobed, how):
+    for delay in (0.0, 0.05, 0.2):
+        assert survive(victim, how, delay, rescue=False) == unprobed
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_rescue_puts_back_every_byte_and_mapping(victim, unprobed, how):
+    assert survive(victim, how, 0.1, rescue=True) == unprobed
+
+
+def test_calls_under_way_in_a_return_probed_function_return_without_the_tracer(victim):
+    said = live.unprobed(victim("returns").process.args[0], "recursion", 3000)
+    for delay in (0.0, 0.02, 0.05, 0.08):
+        deep = victim("returns", "recursion", 3000)
+        tracer = start_tracer(deep, "returns", [deep.spec("factorial_sum")])
+        deep.go()
+        time.sleep(delay)
+        kill(tracer)
+        assert deep.finish() == said
+
+
+def test_a_second_tracer_takes_over_from_a_dead_one(victim, unprobed):
+    kinds = victim("kinds", 3, 400)
+    specs = [kinds.spec(name) for name in kinds.points]
+    kill(start_tracer(kinds, "any", specs))
+    with uprobes.attach(kinds.pid) as target:
+        assert target.remains is not None
+        assert target.remains.breakpoints >= len(specs) // 2
+        registration = target.register(specs)
+        status = live.run_to_the_end(target, kinds)
+    assert kinds.finish()[0] == unprobed
+    assert status.code == 0
+    assert {p.spec for p in registration.probes if p.hits == 0} == set()
+
+
+def test_a_process_without_remains_is_left_alone(victim):
+    kinds = victim("kinds", 1, 10)
+    with uprobes.attach(kinds.pid) as target:
+        assert target.remains is None
+    kinds.check_untouched()
+
+
+def test_the_programs_own_sigtrap_handler_gets_its_own_traps_with_the_guard_in(victim):
+    traps = victim("traps", 1)
+    before = live.unprobed(traps.process.args[0], 1)[0]
+    with uprobes.attach(traps.pid) as target:
+        target.register([traps.spec(name) for name in traps.points])
+        status = live.run_to_the_end(target, traps)
+    assert traps.finish()[0] == before
+    assert status.code == 0
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("how", HOW)
+def test_five_hundred_kills_at_random_moments(victim, unprobed, how):
+    seed = int(os.environ.get("SEED", time.time_ns() % 2**32))
+    print("seed", seed)
+    chance = random.Random(seed)
+    for _ in range(500 // len(HOW) + 1):
+        delay = chance.random() * 0.3
+        assert survive(victim, how, delay, rescue=chance.random() < 0.5) == unprobed
