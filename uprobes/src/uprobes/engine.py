@@ -121,6 +121,8 @@ class Engine:
             if waiting:
                 self._obey()
                 continue
+            if not tracees:
+                break
             polls = placement.polls
             while polls and (peek(P_ALL, 0, stop, POLL_FLAGS) or not stop[PEEKED_TID]):
                 polls -= 1
@@ -136,8 +138,10 @@ class Engine:
                 or tracee is None
                 or tracee.step is not None
             ):
+                code, status = stop[PEEKED_CODE], stop[PEEKED_STATUS]
+                leave_end = code in ptrace.ENDS and self.lifetimes.leaves_end(tid)
                 with contextlib.suppress(ProcessLookupError):
-                    self.on_stop(tid, ptrace.take(tid, stop[PEEKED_CODE], stop[PEEKED_STATUS]))
+                    self.on_stop(tid, ptrace.take(tid, code, status, leave_end=leave_end))
                 continue
             turn += 1
             begun = 0 if turn % TIMED_EVERY else clock()

@@ -108,7 +108,8 @@ class Holding:
         while waiting:
             tid = waiting.pop()
             try:
-                status = ptrace.peek_one(tid)
+                leave_end = self.engine.lifetimes.leaves_end(tid)
+                status = ptrace.peek_one(tid, leave_end=leave_end)
             except OSError:
                 continue  # it ended, and that was seen already
             if not os.WIFSTOPPED(status):

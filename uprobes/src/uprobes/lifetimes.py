@@ -206,6 +206,14 @@ class Lifetimes:
             self._drop(tracee)
             self._left_by(tracee)
 
+    def leaves_end(self, tid: int) -> bool:
+        """Tell whether the end of a thread is the end of all that is traced, and for its parent.
+
+        Usually such a thread was left at its last stop; one that is killed may not come to that.
+        Where others are still traced its end must be taken: it would hide theirs.
+        """
+        return self.engine.tracees.keys() == {tid} and child_of_another_thread(tid)
+
     def _await_birth(self, tid: int) -> None:
         """Take in a child while the thread that made it is stopped still.
 

@@ -97,6 +97,8 @@ FOLLOW = (
 """The options every tracee gets: births, exec and exit are always seen."""
 
 SIGINFO_SIZE = 128
+CLD_EXITED, CLD_KILLED, CLD_DUMPED = 1, 2, 3
+ENDS = (CLD_EXITED, CLD_KILLED, CLD_DUMPED)
 CODE_WORD = 2
 """Where `si_code` is in a siginfo_t of ints."""
 _GETSIGINFO = int(Request.GETSIGINFO)
@@ -277,10 +279,11 @@ def interruptible_wait(number: int) -> None:
     _blocking.siginterrupt(number, 1)
 
 
-def peek_one(tid: int) -> int:
+def peek_one(tid: int, *, leave_end: bool = False) -> int:
     """Wait until a thread stops or ends, and return its wait status.
 
-    The stop stays to be waited for where it is a signal's; every other stop and end is taken.
+    The stop stays to be waited for where it is a signal's; every other stop is taken, and the end
+    unless it is to be left.
     Raises ChildProcessError when the thread is none of ours.
     """
     siginfo = (ctypes.c_int * (SIGINFO_SIZE // 4))()
@@ -288,13 +291,18 @@ def peek_one(tid: int) -> int:
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise OSError(number, f"waiting for {tid}: {os.strerror(number)}")
-    return take(tid, siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS])
+    return take(tid, siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS], leave_end=leave_end)
 
 
-def take(tid: int, code: int, status: int) -> int:
-    """Return the wait status of a stop that was looked at, and take it unless it is a signal's."""
+def take(tid: int, code: int, status: int, *, leave_end: bool = False) -> int:
+    """Return the wait status of a stop or end that was looked at, and take it.
+
+    A signal's stop stays to be waited for, and so does an end with `leave_end`.
+    """
     if code == CLD_TRAPPED and not status >> 7:
         return status << 8 | 0x7F
+    if leave_end and code in ENDS:
+        return status << 8 if code == CLD_EXITED else status | (code == CLD_DUMPED) << 7
     taken, status = os.waitpid(tid, WALL | os.WNOHANG)
     if not taken:
         raise ProcessLookupError(errno.ESRCH, f"thread {tid} was killed meanwhile")
