@@ -2,8 +2,9 @@
 
 `native/x86_cpu.c` runs each instruction in place and as every copy that the verdict allows, from
 the same random states, and compares registers, flags, vectors, memory, program counter and
-faults. `SEED` and `ROUNDS` in the environment widen the search; `make torture` runs at least
-1,000,000 pairs.
+faults; copies that run freely are also stepped through, and every stop must be at a boundary.
+`SEED` and `ROUNDS` in the environment widen the search; `make torture` runs at least 1,000,000
+pairs.
 """
 
 import os
@@ -32,6 +33,7 @@ DATA, STACK, AREA = 0x3000_0000, 0x3100_0000, 0x2000
 STATE = struct.Struct("<16QQQQiiQ")
 COPY = struct.Struct("<QQIIIIII128s" + "IIQ" * 48)
 INPUT = struct.Struct("<QQQQ16QIIIIII64s")
+FREE, STEP, WALK = 0, 1, 2  # how a copy is run; WALK steps through all of it
 NO_REGISTER = 0xFFFFFFFF
 
 # Instructions that cannot be compared this way, and why.
@@ -131,7 +133,7 @@ def copies_of(run, arch):
         if verdict.allows(Method.INLINE):
             at = run[0].address
             plain = insn.Relocated(at, run[0].code, inline_fixups(run[0]), ((0, at),))
-            records.append(copy_record(plain, 1, arch))
+            records.append(copy_record(plain, STEP, arch))
     for to in PLACES[arch.bits]:
         for back, calls in ((None, False), (run[-1].end, False), (run[-1].end, True)):
             if back is None and len(run) > 1:
@@ -140,7 +142,9 @@ def copies_of(run, arch):
                 copy = insn.relocate(run, to, back=back, expand_calls=calls)
             except insn.NotRelocatable:
                 continue
-            records.append(copy_record(copy, int(back is None), arch))
+            records.append(copy_record(copy, STEP if back is None else FREE, arch))
+            if back is not None:
+                records.append(copy_record(copy, WALK, arch))
     return records
 
 

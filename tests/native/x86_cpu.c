@@ -29,6 +29,7 @@ enum { CODE = 0x10000000, NEAR = 0x20000000, DATA = 0x30000000, STACK = 0x310000
 static const uint64_t FAR = 0x700000000000;
 enum { COPIES = 12, BOUNDARIES = 48, ITERATIONS = 4000 };
 enum { IP = 1, RETURN_ADDRESS = 2, PUSHED_TRAP_FLAG = 4, LOADED_FLAGS = 8, SCRATCH = 16 };
+enum { FREE = 0, STEP = 1, WALK = 2 };
 enum { TF = 0x100, RF = 0x10000 };
 /* Selectors: 64- and 32-bit code and flat data of Linux, and the three 16-bit segments of the LDT. */
 enum { CODE_64 = 0x33, CODE_32 = 0x23, FLAT = 0x2b, CODE_16 = 0x07, DATA_16 = 0x0f, STACK_16 = 0x17 };
@@ -67,6 +68,8 @@ static uint8_t random_vectors[32 * 64 + 64];
 static volatile int phase;
 static int begin_step, bits, iterations;
 static uint64_t begin_ip, step_from;
+static const struct copy *walked; /* the copy whose every stop must be at a boundary */
+static long lost_at;
 static unsigned ymm_at, mask_at, zmm_low_at, zmm_high_at;
 
 static uint64_t rng;
@@ -141,6 +144,15 @@ static void handler(int number, siginfo_t *information, void *context) {
     if (begin_step && number == SIGTRAP && information->si_code == TRAP_TRACE
         && (uint64_t)registers[REG_RIP] == step_from && --iterations > 0)
         return; /* one iteration of a string instruction */
+    if (walked && number == SIGTRAP && information->si_code == TRAP_TRACE) {
+        uint64_t offset = (uint64_t)registers[REG_RIP] - walked->address;
+        if (offset < walked->length) {
+            int known = 0;
+            for (unsigned n = 0; n < walked->boundaries; n++) known |= walked->boundary[n].offset == offset;
+            if (!known) lost_at = (long)offset;
+            if (--iterations > 0) return;
+        }
+    }
     struct state *end = &end_outcome->state;
     for (int n = 0; n < 16; n++)
         end->registers[n] = bits == 64 ? (uint64_t)registers[ORDER[n]] : (uint32_t)registers[ORDER[n]];
@@ -390,8 +402,17 @@ int main(void) {
                 if (copy->address != input.address) place(copy->address, copy->code, copy->length);
                 if (copy->scratch != ~0u) start.registers[copy->scratch] = copy->scratch_value;
                 reset_memory();
+                walked = copy->step == WALK ? copy : NULL;
+                lost_at = -1;
                 run(copy->address, copy->step, &start, &copied);
+                walked = NULL;
                 if (copy->step && iterations <= 0) continue;
+                if (copy->step == WALK) {
+                    if (lost_at >= 0 && !mismatches++)
+                        snprintf(first, sizeof first, "state %u copy %u: stopped at %ld, no boundary", s, c, lost_at);
+                    ran++;
+                    continue;
+                }
                 if (copy->step) repair(copy, &input, &copied.state, &state);
                 else map_back(copy, &copied.state);
                 const char *what = difference(&in_place, &copied, &input, text, sizeof text);
