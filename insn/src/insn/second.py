@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from insn.errors import DecodersDisagree
 from insn.model import Flow
 from insn.second_known import KNOWN_FLOWS, known_difference
+from insn.x86_detail import Detail
 
 if TYPE_CHECKING:
     from insn.model import Instruction
@@ -127,7 +128,9 @@ def compare(instruction: "Instruction") -> None:
         says = flow.value
     else:
         says = "nothing" if read is None else f"{read[1]} bytes"
-        if known_difference(instruction.detail, silent=read is None) is not None:
+        detail = instruction.detail
+        assert isinstance(detail, Detail)
+        if known_difference(detail, silent=read is None) is not None:
             return
     raise DecodersDisagree(
         f"the rows read {instruction.name}, {length} bytes, {instruction.flow.value}; "
