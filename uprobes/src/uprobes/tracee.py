@@ -119,6 +119,8 @@ class Tracee:
     operands: OperandMemory = field(init=False)
     argument_words: tuple[int, ...] = field(init=False)
     """Which words hold a function's first arguments."""
+    _ip: ctypes.c_ulong = field(init=False, default_factory=ctypes.c_ulong)
+    """Where POKEUSER gets the program counter."""
     spare: "Hit | None" = None
     """The hit object of the latest hit, used again unless a handler kept it."""
     _intended: bytes = field(init=False, default=b"")
@@ -164,8 +166,8 @@ class Tracee:
         """Write back what was changed."""
         changed = self.registers.changed
         if changed == IP_MOVED:
-            ip = ctypes.c_ulong(self.words[self.ip_word])
-            call_quickly(POKEUSER, self.tid, self.ip_offset, ip)
+            self._ip.value = self.words[self.ip_word]
+            call_quickly(POKEUSER, self.tid, self.ip_offset, self._ip)
         elif changed == CHANGED:
             call_quickly(SETREGS, self.tid, 0, self.area)
         self.registers.changed = CLEAN
