@@ -137,3 +137,16 @@ def test_five_hundred_kills_at_random_moments(victim, unprobed, how):
     for _ in range(500 // len(HOW) + 1):
         delay = chance.random() * 0.3
         assert survive(victim, how, delay, rescue=chance.random() < 0.5) == unprobed
+
+
+def test_doctor_sees_what_a_dead_tracer_left(victim):
+    kinds = victim("kinds", 1, 10)
+    asked = [sys.executable, "-m", "uprobes", "doctor", "--json", "-p", str(kinds.pid)]
+    kill(start_tracer(kinds, "any", [kinds.spec("push_rbp")]))
+    before = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert "uprobes rescue" in before.stdout
+    assert before.returncode == 1
+    uprobes.attach(kinds.pid).detach()
+    after = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert "uprobes rescue" not in after.stdout
+    kinds.check_untouched()

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from uprobes import NoSuchProcess, ProbeError, UnsupportedTarget
 from uprobes.attaching import check_target
+from uprobes.guard.rescue import find_guard
 from uprobes.machine import machine_of_host
 from uprobes.maps import read_mappings
+from uprobes.memory import ProcessMemory
 from uprobes.names import demangle
 
 CAP_SYS_PTRACE = 19
@@ -236,6 +238,38 @@ def filters(pid: int) -> Iterator[Finding]:
             )
 
 
+def survival(pid: int) -> Iterator[Finding]:
+    """Say whether the process would outlive its tracer, and whether one died already."""
+    trap = 1 << (signal.SIGTRAP - 1)
+    blocking = 0
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            blocking += bool(int(status_of(f"{pid}/task/{tid}")["SigBlk"], 16) & trap)
+    if blocking:
+        yield Finding(
+            "survival",
+            Level.NOTE,
+            f"{blocking} of its threads block SIGTRAP",
+            "if the tracer is killed, a breakpoint that such a thread meets first ends the process",
+        )
+    with contextlib.suppress(OSError, ProbeError):
+        memory = ProcessMemory(pid)
+        try:
+            found = find_guard(pid, memory)
+        finally:
+            memory.close()
+        tracer = int(status_of(pid).get("TracerPid", "0"))
+        if found is not None and not tracer:
+            yield Finding(
+                "survival",
+                Level.PROBLEM,
+                "a tracer died here and left its breakpoints",
+                f"uprobes rescue {pid}",
+            )
+        elif not blocking:
+            yield Finding("survival", Level.OK, "it would go on if its tracer were killed")
+
+
 def shadow_stack(pid: int) -> Iterator[Finding]:
     """Look at hardware shadow stacks, which notice changed return addresses."""
     if "shstk" in status_of(pid).get("x86_Thread_features", ""):
@@ -282,5 +316,5 @@ GENERAL: tuple[Callable[[], Iterator[Finding]], ...] = (
     machine, privileges, yama, forced_writes, own_seccomp, sleep_states, demangler,
 )  # fmt: skip
 OF_PROCESS: tuple[Callable[[int], Iterator[Finding]], ...] = (
-    target, access, filters, shadow_stack, namespaces, program,
+    target, access, filters, survival, shadow_stack, namespaces, program,
 )  # fmt: skip
