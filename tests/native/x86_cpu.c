@@ -4,7 +4,7 @@
  * follow, each with its copies (test_x86_cpu.py writes them). For each case one line says what happened; with
  * `states` asked for, the states before and after the run in place follow, so that emulation can be compared.
  *
- * Build: gcc -O1 -static -mfsgsbase -mno-red-zone -fno-stack-protector x86_cpu.c
+ * Build (the handler is no function that the optimiser knows to be called): gcc -O0 -static -mfsgsbase -mno-red-zone -fno-stack-protector x86_cpu.c
  *
  * A run begins and ends with a signal: the handler of the first puts the whole state into its frame, the handler of
  * the second (int3 behind the code, a fault, or the trap flag) takes the whole state out. Nothing else touches it.
@@ -62,14 +62,14 @@ struct outcome { struct state state; uint8_t vectors[VECTORS]; };
 static uint8_t initial[2 * AREA], *code_alias, *near_alias, *far_alias;
 static uint8_t *const data = (uint8_t *)DATA, *const stack = (uint8_t *)STACK;
 static struct state begin_state;
-static struct outcome *end_outcome;
+static struct outcome *volatile end_outcome;
 static uint64_t harness_fs, resume_ip, resume_sp, resume_bp, resume_bx, resume_r12, resume_r13, resume_r14, resume_r15;
 static uint8_t random_vectors[32 * 64 + 64];
 static volatile int phase;
-static int begin_step, bits, iterations;
-static uint64_t begin_ip, step_from;
-static const struct copy *walked; /* the copy whose every stop must be at a boundary */
-static long lost_at;
+static volatile int begin_step, bits, iterations;
+static volatile uint64_t begin_ip, step_from;
+static const struct copy *volatile walked; /* the copy whose every stop must be at a boundary */
+static volatile long lost_at;
 static unsigned ymm_at, mask_at, zmm_low_at, zmm_high_at;
 
 static uint64_t rng;
