@@ -156,7 +156,7 @@ class Arming:
             and point.plan is not None
             and point.plan.method is not probe.wanted
         ):
-            point.process.drop_plan(point)
+            point.process.drop_plans([point])
         point.probes = together
         probe.point = point
         probe.failed = self.engine.failed
@@ -194,8 +194,7 @@ class Arming:
             for point in points:
                 if process.points.get(point.address) is point:
                     del process.points[point.address]
-                if point.plan is not None:
-                    process.drop_plan(point)
+            process.drop_plans(points)
 
 
 BITS = {method: 1 << METHODS.index(method) for method in HANDLER_METHODS}

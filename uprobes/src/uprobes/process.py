@@ -253,17 +253,20 @@ class Process:
             self.internal[slot.address] = self.returns.leave
         return self.returns
 
-    def drop_plan(self, point: ProbePoint) -> None:
-        """Give the slot of a probe point back; reuse waits for proof that nobody is inside."""
-        plan = point.plan
-        point.plan = None
-        if plan is not None and plan.copy is not None:
-            slot = self.pool.find(plan.copy.address)
-            if slot is not None:
-                if self.guard is not None:
-                    self.guard.carry_on_at(point.address, 0, plan.instruction.length, 0)
-                self.pool.free(slot)
-                self._freed += 1
+    def drop_plans(self, points: Iterable[ProbePoint]) -> None:
+        """Give the slots of probe points back; reuse waits for proof that nobody is inside."""
+        freed: dict[int, ssol.Slot] = {}
+        for point in points:
+            plan, point.plan = point.plan, None
+            if plan is not None and plan.copy is not None:
+                slot = self.pool.find(plan.copy.address)
+                if slot is not None:
+                    freed[point.address] = slot
+        if freed and self.guard is not None:
+            self.guard.forget_copies(freed)
+        for slot in freed.values():
+            self.pool.free(slot)
+        self._freed += len(freed)
 
     @property
     def wants_reclaim(self) -> bool:

@@ -7,7 +7,7 @@ before its trampoline is on the stack.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,8 @@ SIGTRAP = 5
 SIGNAL_SET_SIZE = 8
 IGNORE = 1
 SA_ONSTACK, SA_RESETHAND = 0x0800_0000, 0x8000_0000
+FEW = 32
+"""Up to so many rows are written one by one, more by writing the whole table."""
 AREA = layout.SIZE + 0xFFF & ~0xFFF
 
 
@@ -130,6 +132,21 @@ class Guard:
                 code="too-many-points",
                 hint="detach and attach anew to forget those that were removed",
             )
+        self._publish(rows)
+
+    def forget_copies(self, addresses: Collection[int]) -> None:
+        """Say that no copies of these covered points' instructions stand in slots any more."""
+        if len(addresses) <= FEW:
+            for address in addresses:
+                self._change(address, copy=0)
+            return
+        rows = self.rows.copy()
+        gone = np.fromiter(addresses, np.uint64, len(addresses))
+        rows["copy"][np.isin(rows["address"], gone)] = 0
+        self._publish(rows)
+
+    def _publish(self, rows: "np.ndarray[tuple[int], np.dtype[np.void]]") -> None:
+        """Write another table, then exchange the two: a thread sees the one or the other."""
         self.rows = rows
         self._buffer ^= 1
         at = self._table()
@@ -140,16 +157,20 @@ class Guard:
         return self.base + layout.POINTS + self._buffer * layout.BUFFER_SIZE
 
     def carry_on_at(self, address: int, copy: int, length: int, copied: int) -> None:
-        """Say that a copy of a covered point's instruction stands in a slot (0: no more).
+        """Say that a copy of a covered point's instruction stands in a slot.
 
         `length` is that of the instruction, `copied` how many bytes of the copy come before its
         jump back.
         """
+        self._change(address, copy=copy, length=length, copied=copied)
+
+    def _change(self, address: int, **fields: int) -> None:
         index = int(np.searchsorted(self.rows["address"], np.uint64(address)))
         if index == len(self.rows) or int(self.rows["address"][index]) != address:
             return
         row = self.rows[index]
-        row["copy"], row["length"], row["copied"] = copy, length, copied
+        for name, value in fields.items():
+            row[name] = value
         at = self._table() + 8 + index * POINT.itemsize
         self.process.memory.write(at, row.tobytes())
 
