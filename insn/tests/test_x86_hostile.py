@@ -9,9 +9,11 @@ from insn import InsnError, Method
 
 NAMES = ("x86_64", "x86_32", "x86_16")
 # Bytes that begin something: prefixes, escapes, VEX, EVEX, XOP, groups.
-HEAD_BYTES = ("66", "67", "f0", "f2", "f3", "2e", "64", "48", "4f", "0f", "0f38", "0f3a", "0f0f", "c5",
-    "c4e1", "c4e2", "c4e3", "62f17c48", "62f27d08", "62f3", "8fe8", "8fe9", "8fea", "d5", "d500", "ff",
-    "f7", "0fae", "0f01", "0fc7", "e8")  # fmt: skip
+HEAD_BYTES = (
+    "66", "67", "f0", "f2", "f3", "2e", "64", "48", "4f", "0f", "0f38", "0f3a", "0f0f", "c5",
+    "c4e1", "c4e2", "c4e3", "62f17c48", "62f27d08", "62f3", "8fe8", "8fe9", "8fea", "d5", "d500",
+    "ff", "f7", "0fae", "0f01", "0fc7", "e8",
+)  # fmt: skip
 HEADS = st.sampled_from([bytes.fromhex(head) for head in HEAD_BYTES])
 CODE = st.tuples(st.lists(HEADS, max_size=5), st.binary(max_size=16)).map(
     lambda parts: b"".join(parts[0]) + parts[1]
