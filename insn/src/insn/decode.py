@@ -17,7 +17,7 @@ def decode(
     it does so where that decoder is installed.
     """
     instruction = arch.decode(code, address)
-    if check or (check is None and second.second_decoder() is not None):
+    if check or (check is None and second.available()):
         second.compare(instruction)
     return instruction
 

@@ -33,6 +33,11 @@ def _capstone() -> Any:  # noqa: ANN401 - capstone has no types
     return _module
 
 
+def available() -> bool:
+    """Tell whether there is a second decoder on this host."""
+    return _capstone() is not None
+
+
 def second_decoder() -> str | None:
     """Name the second decoder and its version, or None when the rows decide alone."""
     module = _capstone()
