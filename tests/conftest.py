@@ -1,4 +1,4 @@
-"""Fixtures of the live tests: victims are built once, started on demand, and looked over at the end."""
+"""Fixtures of the live tests: victims are built once, started on demand, looked over at the end."""
 
 import threading
 
@@ -14,8 +14,10 @@ def build(tmp_path_factory, needs):
 
     def build(name):
         if name not in built:
-            compiler = needs("g++", package="g++") if (live.VICTIMS / f"{name}.cpp").exists() else needs(
-                "gcc", package="gcc"
+            compiler = (
+                needs("g++", package="g++")
+                if (live.VICTIMS / f"{name}.cpp").exists()
+                else needs("gcc", package="gcc")
             )
             built[name] = live.build(name, directory, compiler)
         return built[name]
@@ -25,7 +27,7 @@ def build(tmp_path_factory, needs):
 
 @pytest.fixture
 def victim(build):
-    """Start victims: `victim("kinds", 8, 1000)`; those that still run at the end must be untouched."""
+    """Start victims: `victim("kinds", 8, 1)`; those that run at the end must be untouched."""
     started = []
 
     def start(name, *argv, prefix=()):

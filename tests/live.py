@@ -1,4 +1,4 @@
-"""Victims: small C programs that show their probe points, wait to be attached to, run, and report."""
+"""Victims: small C programs that show their probe points, wait to be attached to, and report."""
 
 import contextlib
 import os
@@ -18,18 +18,29 @@ METHODS = ("inline", "step", "boost", "emulate")
 
 
 def build(name, directory, gcc):
-    """Compile `victims/NAME.c` (or .cpp, and NAME.S beside it) into a directory; return the program."""
+    """Compile `victims/NAME.c` (or .cpp, and .S beside it) into a directory; return the program."""
     program = directory / name
     sources = [VICTIMS / f"{name}{end}" for end in (".c", ".cpp", ".S")]
     sources = [str(source) for source in sources if source.exists()]
-    command = [gcc, "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", str(program), *sources]
+    command = [
+        gcc,
+        "-O2",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pthread",
+        "-o",
+        str(program),
+        *sources,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return program
 
 
 class Victim:
-    """One run of a victim; `points` are the addresses that it showed, `hits` what each call of them must count."""
+    """One run of a victim: `points` are addresses that it showed, `hits` what a call must count."""
 
     def __init__(self, argv, *, prefix=()):
         self.process = subprocess.Popen(
@@ -74,7 +85,7 @@ class Victim:
             self.process.stdin.write(b"\n")
 
     def finish(self):
-        """Read to the end; return the lines said since `ready` and the exit code (minus the signal)."""
+        """Read to the end; return the lines since `ready` and the exit code (minus the signal)."""
         while self.line() is not None:
             pass
         return self.said, self.process.wait(PATIENCE)
@@ -169,9 +180,15 @@ def changed_text(pid):
             with open(f"/proc/{pid}/map_files/{start:x}-{end:x}", "rb") as file:
                 file.seek(offset)
                 original = file.read(end - start)
-            changed += [
-                hex(start + at) for at, (a, b) in enumerate(zip(code, original, strict=False)) if a != b
-            ] if code != original[: len(code)] else []
+            changed += (
+                [
+                    hex(start + at)
+                    for at, (a, b) in enumerate(zip(code, original, strict=False))
+                    if a != b
+                ]
+                if code != original[: len(code)]
+                else []
+            )
     return changed
 
 

@@ -79,7 +79,7 @@ def test_threads_born_and_ended_by_probed_instructions_run_on(victim, unprobed, 
 
 
 def test_a_forked_child_is_cleaned_and_runs_on_unprobed(victim):
-    """The child calls the probed function ten times: nobody counts that, and it ends as it should."""
+    """The child calls the probed function ten times: nobody counts that, and it ends well."""
     said, _, _, counted = under_probes(victim, "fork", None)
     assert said == ["child 20"] * 5 + ["done fork"]
     assert counted["probed"] == 0
@@ -96,7 +96,9 @@ def test_a_program_that_runs_another_by_a_probed_call_runs_it(victim, method):
     said, code, status, counted = under_probes(victim, "exec", method)
     assert said[-2:] == ["ready", "done getpid"]
     assert (code, status.code) == (0, 0)
-    assert counted["raw_call_at"] == 1, "the new program has other addresses: its calls are not ours"
+    assert counted["raw_call_at"] == 1, (
+        "the new program has other addresses: its calls are not ours"
+    )
 
 
 @pytest.mark.parametrize("method", WAYS)

@@ -76,3 +76,21 @@ def test_a_program_killed_while_handlers_run_ends_the_run(victim):
     assert status == uprobes.ExitStatus(None, signal.SIGKILL)
     assert ticks.process.wait(live.PATIENCE) == -signal.SIGKILL
     assert not target.failures
+
+
+@pytest.mark.parametrize("method", [None, *live.METHODS])
+def test_a_program_may_be_killed_at_any_moment(victim, method):
+    """Twelve times each: while it is hit by six threads, at whatever moment that is."""
+    for number in range(12):
+        kinds = victim("kinds", 6, 0)
+        kinds.go()
+        kinds.wait_for("running")
+        with uprobes.attach(kinds.pid) as target:
+            specs = [kinds.spec(name) for name, hits in kinds.hits.items() if hits]
+            probes = target.register(specs, lambda hit: None, method=method).probes
+            live.until(lambda p=probes, n=number: sum(x.hits for x in p) > 7 * n, "hits")
+            target.kill()
+            status = target.run(live.PATIENCE)
+        assert status == uprobes.ExitStatus(None, signal.SIGKILL)
+        assert kinds.process.wait(live.PATIENCE) == -signal.SIGKILL
+        assert not target.failures

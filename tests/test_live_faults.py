@@ -32,7 +32,7 @@ def differences(told, said):
 
 @pytest.mark.parametrize("method", [None, *live.METHODS])
 def test_a_fault_is_reported_as_if_nothing_was_probed(victim, told, method):
-    """Cases U13 (si_addr), U26 (stack gone), U28 (emulated access), X22 to X24 (trap flag, system call)."""
+    """Cases U13 (si_addr), U26 (no stack), U28 (emulated access), X22 to X24 (flags, call)."""
     faults = victim("faults")
     with uprobes.attach(faults.pid) as target:
         specs = [faults.spec(name) for name in faults.points]

@@ -1,4 +1,4 @@
-"""Targets that make it hard: sealed ones, probe points that fit no return probe, slots looked into."""
+"""Targets that make it hard: sealed ones, places that fit no return probe, slots looked into."""
 
 import live
 import pytest
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.live
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("method", [None, "inline", "step", "boost"])
 def test_a_program_that_may_make_no_system_calls_is_probed_without_any(victim, when, method):
-    """Cases R-10 and U29: where no slot can be had the instruction runs in place, and nobody dies."""
+    """Cases R-10 and U29: where no slot can be had the instruction runs in place."""
     sealed = victim("sealed", when)
     with uprobes.attach(sealed.pid) as target:
         probe = target.uprobe(sealed.spec("probed"), lambda hit: None, method=method).probes[0]

@@ -1,4 +1,4 @@
-"""Every method on every kind of instruction, with many threads: each hit counted, nothing noticed."""
+"""Every method on every kind of instruction, by many threads: all hits counted, none noticed."""
 
 import live
 import pytest
@@ -63,7 +63,7 @@ def test_every_kind_runs_the_same_by_each_method(victim, method):
 
 
 def test_every_instruction_of_every_kind_can_be_probed_at_once(victim):
-    """Probes on neighbouring instructions: a copy that ends at the next probe point, jumps into others."""
+    """Probes on neighbours: a copy may end at the next probe point, or jump to others."""
     kinds = victim("kinds", 2, 20)
     with uprobes.attach(kinds.pid) as target:
         starts = instruction_starts(target, kinds)
@@ -110,9 +110,7 @@ def test_eight_threads_calling_one_function_make_exactly_80000_hits(victim, meth
 def test_eight_threads_make_exactly_as_many_hits_in_place(victim, count):
     kinds = victim("kinds", 8, count, "push_rbp")
     with uprobes.attach(kinds.pid) as target:
-        probe = target.uprobe(
-            kinds.points["push_rbp"], lambda hit: None, method="inline"
-        ).probes[0]
+        probe = target.uprobe(kinds.points["push_rbp"], lambda hit: None, method="inline").probes[0]
         status = live.run_to_the_end(target, kinds)
     assert (probe.hits, probe.misses, probe.method) == (8 * count, 0, Method.INLINE)
     assert status.code == 0

@@ -1,4 +1,4 @@
-"""Probes that come and go while they are hit: from outside, from handlers, from other threads, in bulk."""
+"""Probes that come and go while they are hit: from outside, from handlers, from threads."""
 
 import threading
 from pathlib import Path
@@ -47,9 +47,7 @@ def test_a_probe_object_is_registered_again_at_once_many_times(victim, method):
     """Cases U14, U15 and U16: the address is hit all the time by four threads."""
     kinds = running(victim, 4, "push_rbp")
     with uprobes.attach(kinds.pid) as target:
-        probe = uprobes.Uprobe(
-            kinds.pid, kinds.points["push_rbp"], lambda hit: None, method=method
-        )
+        probe = uprobes.Uprobe(kinds.pid, kinds.points["push_rbp"], lambda hit: None, method=method)
         for _ in range(60):
             target.register_probes([probe])
             before = probe.hits

@@ -1,4 +1,4 @@
-"""Return probes: every call ends once, by the way it really ended, and the program notices nothing."""
+"""Return probes: every call ends once, as it really ended, and the program notices nothing."""
 
 from collections import Counter
 
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.live
 RETURNED, UNWOUND, LOST = Outcome.RETURNED, Outcome.UNWOUND, Outcome.LOST
 
 
-def probed_returns(victim, names, *argv, program="returns", lines=1, **how):
-    """Put return probes on functions; return what was said, the end, and the returns by function."""
+def probed_returns(victim, names, *argv, program="returns", **how):
+    """Put return probes on functions; return what was said, the end, and the returns seen."""
     started = victim(program, *argv)
     seen = {name: [] for name in names}
     with uprobes.attach(started.pid, **how) as target:
@@ -22,15 +22,11 @@ def probed_returns(victim, names, *argv, program="returns", lines=1, **how):
             target.uretprobe(
                 started.spec(name), seen[name].append, save=lambda hit: hit.registers["rdi"]
             )
-        for _ in range(lines):
-            started.go()
-        status = target.run(live.PATIENCE)
-        assert status is not None, f"the victim hangs: {started.state()}"
-        left = len(target._process().returns.frames) if status is None else 0
+        status = live.run_to_the_end(target, started)
         assert not target.failures, target.failures
     said, code = started.finish()
     assert code == (status.code if status.code is not None else -status.signal)
-    return said, code, seen, left
+    return said, code, seen
 
 
 def outcomes(returns):
@@ -40,7 +36,7 @@ def outcomes(returns):
 @pytest.mark.parametrize("depth", [10, 100, 3000])
 def test_deep_recursion_returns_call_by_call(victim, depth):
     """Case R-8."""
-    said, code, seen, _ = probed_returns(victim, ["factorial_sum"], "recursion", depth)
+    said, code, seen = probed_returns(victim, ["factorial_sum"], "recursion", depth)
     assert said == [f"sum {depth * (depth + 1) // 2}", "done recursion"]
     assert code == 0
     returns = seen["factorial_sum"]
@@ -52,7 +48,7 @@ def test_deep_recursion_returns_call_by_call(victim, depth):
 
 def test_tail_calls_return_once_for_each_function_innermost_first(victim):
     """Case R-5."""
-    said, _, seen, _ = probed_returns(victim, ["first", "second", "third"], "tail", 200)
+    said, _, seen = probed_returns(victim, ["first", "second", "third"], "tail", 200)
     assert said == ["done tail"]
     for name in ("first", "second", "third"):
         assert [ret.value for ret in seen[name]] == [3 * i for i in range(200)]
@@ -61,7 +57,7 @@ def test_tail_calls_return_once_for_each_function_innermost_first(victim):
 
 def test_a_function_that_pops_its_arguments_returns(victim):
     """Case R-3."""
-    said, _, seen, _ = probed_returns(victim, ["pops"], "pops", 200)
+    said, _, seen = probed_returns(victim, ["pops"], "pops", 200)
     assert said == ["done pops"]
     assert [(ret.outcome, ret.value) for ret in seen["pops"]] == [
         (RETURNED, 3000 + i) for i in range(200)
@@ -73,7 +69,9 @@ def test_several_return_probes_on_one_function_all_see_each_return(victim):
     counts = Counter()
     with uprobes.attach(started.pid) as target:
         for number in range(3):
-            target.uretprobe(started.spec("leaf"), lambda ret, number=number: counts.update([number]))
+            target.uretprobe(
+                started.spec("leaf"), lambda ret, number=number: counts.update([number])
+            )
         entry = target.uprobe(started.spec("leaf"), lambda hit: None).probes[0]
         status = live.run_to_the_end(target, started)
     assert status.code == 0
@@ -83,7 +81,7 @@ def test_several_return_probes_on_one_function_all_see_each_return(victim):
 
 def test_longjmp_out_of_functions_leaves_nothing_behind(victim):
     """Case R-4: a thousand calls that never return, then one that does."""
-    said, _, seen, _ = probed_returns(victim, ["jumps_out", "calls_jumper"], "longjmp", 1000)
+    said, _, seen = probed_returns(victim, ["jumps_out", "calls_jumper"], "longjmp", 1000)
     assert said == ["jumped 1000 then -4", "done longjmp"]
     for name in ("jumps_out", "calls_jumper"):
         assert outcomes(seen[name]) == {UNWOUND: 1000, RETURNED: 1}
@@ -104,7 +102,7 @@ def test_frames_of_longjmp_are_not_kept(victim):
 
 
 def test_eight_threads_return_exactly_as_often_as_they_call(victim):
-    said, _, seen, _ = probed_returns(victim, ["leaf"], "threads", 500)
+    said, _, seen = probed_returns(victim, ["leaf"], "threads", 500)
     assert said == [f"sum {8 * 2 * sum(range(500))}", "done threads"]
     assert outcomes(seen["leaf"]) == {RETURNED: 4000}
     assert all(ret.value == 2 * ret.saved for ret in seen["leaf"])
@@ -112,7 +110,7 @@ def test_eight_threads_return_exactly_as_often_as_they_call(victim):
 
 
 def test_a_thread_that_ends_inside_a_function_ends_its_calls(victim):
-    said, _, seen, _ = probed_returns(victim, ["leaves_thread"], "thread_exit", 50)
+    said, _, seen = probed_returns(victim, ["leaves_thread"], "thread_exit", 50)
     assert said == ["done thread_exit"]
     kinds = outcomes(seen["leaves_thread"])
     assert sum(kinds.values()) == 50
@@ -121,7 +119,7 @@ def test_a_thread_that_ends_inside_a_function_ends_its_calls(victim):
 
 def test_a_child_forked_inside_a_function_returns_from_it_too(victim):
     """Case R-9: the child is not followed, and finds the real return address."""
-    said, code, seen, _ = probed_returns(victim, ["forks"], "fork", 7)
+    said, code, seen = probed_returns(victim, ["forks"], "fork", 7)
     assert said == ["value 107", "value 107"]
     assert code == 107
     assert [(ret.outcome, ret.value) for ret in seen["forks"]] == [(RETURNED, 107)]
@@ -129,7 +127,7 @@ def test_a_child_forked_inside_a_function_returns_from_it_too(victim):
 
 def test_handlers_on_another_stack_return(victim):
     """Case R-7."""
-    said, _, seen, _ = probed_returns(victim, ["leaf", "factorial_sum"], "sigaltstack", 50)
+    said, _, seen = probed_returns(victim, ["leaf", "factorial_sum"], "sigaltstack", 50)
     assert said == ["handled 50 sum 55", "done sigaltstack"]
     assert outcomes(seen["leaf"]) == {RETURNED: 50}
     assert outcomes(seen["factorial_sum"]) == {RETURNED: 11}
@@ -137,7 +135,7 @@ def test_handlers_on_another_stack_return(victim):
 
 def test_switching_stacks_inside_a_function_is_followed(victim):
     """Case R-2."""
-    said, _, seen, _ = probed_returns(victim, ["switches", "leaf"], "swapcontext")
+    said, _, seen = probed_returns(victim, ["switches", "leaf"], "swapcontext")
     assert said == ["other side 6", "switched 6 7", "done swapcontext"]
     assert [(ret.outcome, ret.value) for ret in seen["switches"]] == [(RETURNED, 6), (RETURNED, 7)]
     assert [(ret.outcome, ret.value) for ret in seen["leaf"]] == [(RETURNED, 2), (RETURNED, 4)]
@@ -146,7 +144,7 @@ def test_switching_stacks_inside_a_function_is_followed(victim):
 @pytest.mark.parametrize("names", [["thrower"], ["middle"], ["thrower", "middle"]])
 def test_exceptions_pass_through_probed_functions(victim, names):
     """Case R-15: the unwinder must find the real return addresses."""
-    said, code, seen, _ = probed_returns(victim, names, 100, program="throws")
+    said, code, seen = probed_returns(victim, names, 100, program="throws")
     assert said == [f"caught 50 sum {sum(i + 1 for i in range(1, 100, 2))}"]
     assert code == 0
     for name in names:

@@ -165,7 +165,7 @@ def test_a_program_killed_under_probes_ends_as_killed(victim):
 
 
 @pytest.mark.xfail(
-    reason="a breakpoint that is met while SIGTRAP is blocked or ignored makes the kernel forget the "
+    reason="a breakpoint met while SIGTRAP is blocked or ignored makes the kernel forget the "
     "program's own handler (force_sig_info); a tracer only learns of it afterwards"
 )
 def test_a_program_that_blocks_or_ignores_sigtrap_keeps_its_handler(victim, build):
