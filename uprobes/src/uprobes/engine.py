@@ -168,7 +168,7 @@ class Engine:
                     )
                 )
             ):
-                self.on_stop(tid, BREAK_STATUS)
+                self.on_stop(tid, BREAK_STATUS, loaded=True)
                 continue
             words[ip_word] = address
             self.current = tracee
@@ -212,8 +212,8 @@ class Engine:
 
     # -- stops ----------------------------------------------------------------------------------
 
-    def on_stop(self, tid: int, status: int) -> None:
-        """Take any stop or end of a thread."""
+    def on_stop(self, tid: int, status: int, *, loaded: bool = False) -> None:
+        """Take any stop or end of a thread; `loaded` says that its registers are those of now."""
         tracee = self.tracees.get(tid)
         if not os.WIFSTOPPED(status):
             self.lifetimes.on_end(tid, tracee, status)
@@ -240,8 +240,9 @@ class Engine:
                 onward = self.signals.advance(tracee, status)
                 tracee.resume(onward or 0, step=onward is AGAIN)
             elif number == signal.SIGTRAP:
-                self._keep_guard(tracee)
-                tracee.load()
+                if not loaded:
+                    self._keep_guard(tracee)
+                    tracee.load()
                 self._on_trap(tracee)
             elif number == CALL_STOP:
                 tracee.resume()
@@ -259,7 +260,7 @@ class Engine:
         if point is not None and not point.short:
             self.hit(tracee, point)
             return
-        if ptrace.signal_info(tracee.tid).code != TrapCode.KERNEL:
+        if ptrace.signal_code(tracee.tid) != TrapCode.KERNEL:
             self.signals.on_signal(tracee, signal.SIGTRAP)
         elif internal is not None:
             if internal(tracee):
