@@ -215,8 +215,8 @@ def test_at_restarts_decoding_begins_anew(monkeypatch, chunk):
     monkeypatch.setattr(bulk, "_CHUNK", chunk)
     monkeypatch.setattr(bulk, "_LANE", 16)
     chance = random.Random(5)
-    code = chance.randbytes(3000)
-    restarts = sorted(chance.sample(range(1, len(code)), 200))
+    code = chance.randbytes(1500)
+    restarts = sorted(chance.sample(range(1, len(code)), 70))
     found = scan(code, BASE, restarts=restarts)
     pieces = []
     for start, end in zip([0, *restarts], [*restarts, len(code)], strict=True):
