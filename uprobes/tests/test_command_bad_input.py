@@ -254,7 +254,9 @@ def test_an_output_that_can_not_be_written(victim, refused, tmp_path):
 def test_a_target_killed_while_it_is_probed_is_reported(compiled, waiting, uprobes_command):
     victim = waiting(compiled("names"))
     pid = victim.pid
-    killer = subprocess.Popen(["sh", "-c", f"sleep 0.7; kill -KILL {pid}"])
+    traced = f"grep -q 'TracerPid:.*[1-9]' /proc/{pid}/status"
+    script = f"until {traced}; do sleep 0.05; done; sleep 0.3; kill -KILL {pid}"
+    killer = subprocess.Popen(["sh", "-c", script])
     done = uprobes_command("count", "alone", "--json", "-p", pid)
     killer.wait()
     document = json.loads(done.stdout)
