@@ -80,15 +80,15 @@ def test_a_program_killed_while_handlers_run_ends_the_run(victim):
 
 @pytest.mark.parametrize("method", [None, *live.METHODS])
 def test_a_program_may_be_killed_at_any_moment(victim, method):
-    """Twelve times each: while it is hit by six threads, at whatever moment that is."""
-    for number in range(12):
+    """While it is hit by six threads, at whatever moment that is."""
+    for number in range(6):
         kinds = victim("kinds", 6, 0)
         kinds.go()
         kinds.wait_for("running")
         with uprobes.attach(kinds.pid) as target:
             specs = [kinds.spec(name) for name, hits in kinds.hits.items() if hits]
             probes = target.register(specs, lambda hit: None, method=method).probes
-            live.until(lambda p=probes, n=number: sum(x.hits for x in p) > 7 * n, "hits")
+            live.until(lambda p=probes, n=number: sum(x.hits for x in p) > 20 * n, "hits")
             target.kill()
             status = target.run(live.PATIENCE)
         assert status == uprobes.ExitStatus(None, signal.SIGKILL)

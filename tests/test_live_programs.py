@@ -70,7 +70,7 @@ def run(tmp_path, argv, specs=None, **how):
         "sort",
         "openssl",
         "sh",
-        "python3",
+        pytest.param("python3", marks=pytest.mark.slow),
     ],
 )
 def test_every_function_of_a_program_and_of_libc_is_probed_and_nothing_changes(
@@ -90,7 +90,10 @@ def test_every_function_of_a_program_and_of_libc_is_probed_and_nothing_changes(
     assert all(error.code and error.why for error in registration.refused)
 
 
-@pytest.mark.parametrize("name", ["gzip", "sort", "openssl"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("sort", "openssl")]
+
+
+@pytest.mark.parametrize("name", ["gzip", *SLOW])
 def test_every_function_is_return_probed_and_nothing_changes(tmp_path, needs, name):
     argv = COMMANDS[name]
     program = Path(needs(argv[0], package=name)).resolve().name
