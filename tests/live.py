@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 VICTIMS = HERE / "victims"
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds after which a victim is taken to hang. Never a figure that a test asserts."""
 
 METHODS = ("inline", "step", "boost", "emulate")
