@@ -141,5 +141,19 @@ def test_a_target_bound_to_one_cpu_is_followed_there_and_left_alone_afterwards(s
     assert os.sched_getaffinity(sleeper) == {cpu}
 
 
+@pytest.mark.usefixtures("forbidden")
+@needs_two_cpus
+def test_looking_ends_at_once_when_somebody_else_needs_the_cpu(sleeper):
+    placed = Placement([sleeper], EVERY)
+    assert used(placed, asleep_ns=50_000, looking_ns=15_000) == POLLS
+    now = placed._last
+    while not placed.polls:
+        now += EVERY * 50_000
+        placed.review(now)
+    placed.review(now + EVERY * 300_000)
+    assert placed.polls == 0
+    placed.close()
+
+
 def test_threads_that_are_gone_have_no_place(sleeper):
     assert affinity([sleeper, 2**22 + 5]) == os.sched_getaffinity(sleeper)

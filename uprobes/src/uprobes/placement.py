@@ -30,6 +30,8 @@ POLL_BELOW_NS = 150_000
 """Mean time from hit to hit above which looking is in vain, and not even tried."""
 WORTH_IT = 0.9
 """Looking burns CPU time: it must bring hits down to this part of what they take without."""
+PREEMPTED = 4
+"""A few hits that took so many times as long while looking: somebody else needed the CPU."""
 STRETCH = 16
 """Reviews over which one way of waiting is timed."""
 TRY_EVERY = 16
@@ -69,6 +71,9 @@ class Placement:
                 self._stretch_began = 0
                 self.dense = True
                 self._begin()
+        elif self.polls and pace > PREEMPTED * self._pace[False]:
+            self._choose(pace)
+            self._stretch_began = 0
         elif self._may_poll and self._reviews % STRETCH == 0:
             if self._stretch_began:
                 self._choose((now - self._stretch_began) / (STRETCH * self._every))
