@@ -84,7 +84,7 @@ class Engine:
         self._obey = obey
         self._waiting = waiting
 
-    # -- the loop -------------------------------------------------------------------------------
+    # -- the loop -----------------------------------------------------------------------------
 
     def run(self) -> None:
         """Take stops until there is nothing left to trace, or `finished` is set."""
@@ -210,7 +210,7 @@ class Engine:
                 point.timed += 1
                 placement.review(begun)
 
-    # -- stops ----------------------------------------------------------------------------------
+    # -- stops --------------------------------------------------------------------------------
 
     def on_stop(self, tid: int, status: int, *, loaded: bool = False) -> None:
         """Take any stop or end of a thread; `loaded` says that its registers are those of now."""

@@ -35,12 +35,10 @@ class Lifetimes:
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
-        self.followed: set[int] = set()
         self._left: dict[int, int] = {}
         """Wait statuses, as known so far, of processes whose leader is left to its parent."""
 
-    # -- births ------------------------------------------------------------------------------------
-    # -------------
+    # -- births -------------------------------------------------------------------------------
 
     def add(self, tid: int, pid: int, process: Process) -> Tracee:
         """Take a thread in."""
@@ -122,8 +120,7 @@ class Lifetimes:
             home.stepper.repair_newborn(plan, registers, tracee.process.memory)
             tracee.flush()
 
-    # -- events ------------------------------------------------------------------------------------
-    # -------------
+    # -- events -------------------------------------------------------------------------------
 
     def on_event(self, tracee: Tracee, event: Event) -> None:
         """Take an event stop; the thread goes on afterwards."""
@@ -174,8 +171,7 @@ class Lifetimes:
         engine.processes[tracee.pid] = fresh
         engine.on_exec(fresh, [])
 
-    # -- ends --------------------------------------------------------------------------------------
-    # -------------
+    # -- ends ---------------------------------------------------------------------------------
 
     def on_end(self, tid: int, tracee: Tracee | None, status: int) -> None:
         """Take the end of a thread or of a whole process."""

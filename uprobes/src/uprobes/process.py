@@ -61,7 +61,7 @@ class Process(Planning):
         self._call_site: int | None = None
         self._mappings: list[Mapping] | None = None
 
-    # -- what is mapped
+    # -- what is mapped -----------------------------------------------------------------------
 
     def mappings(self, *, fresh: bool = False) -> list[Mapping]:
         """Return the mappings, as read at most one registration ago."""
@@ -75,7 +75,7 @@ class Process(Planning):
             self.mappings(fresh=True), address
         )
 
-    # -- instructions
+    # -- instructions -------------------------------------------------------------------------
 
     def decode(self, address: int) -> insn.Instruction:
         """Decode the instruction at an address as it was before any probe; raises InsnError or
@@ -90,7 +90,7 @@ class Process(Planning):
         """Say what may be done with the instruction there; raises InsnError or NotMapped."""
         return insn.judge(self.decode(address))
 
-    # -- system calls
+    # -- system calls -------------------------------------------------------------------------
 
     def may_call(self) -> None:
         """Raise CannotMap when no system call may be made in this process now."""
@@ -168,7 +168,7 @@ class Process(Planning):
             self.internal[slot.address] = self.returns.leave
         return self.returns
 
-    # -- births and new programs
+    # -- births and new programs --------------------------------------------------------------
 
     def owns(self, address: int) -> bool:
         """Tell whether an address lies in memory that we mapped."""
@@ -248,7 +248,7 @@ class Process(Planning):
         self.ended = True
         self.memory.close()
 
-    # -- end ---------------------------------------------------------------------------------------
+    # -- end ----------------------------------------------------------------------------------
 
     def stopped_tracee(self) -> Tracee | None:
         """Return a stopped thread that could make a system call."""

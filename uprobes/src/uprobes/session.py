@@ -71,7 +71,7 @@ class Session:
             self._execed,
         )
 
-    # -- beginning ------------------------------------------------------------------------------
+    # -- beginning ----------------------------------------------------------------------------
 
     def attach(self, pid: int, *, follow_forks: bool = False) -> Self:
         """Become the tracer of a running process; none of its threads is stopped for that."""
@@ -154,7 +154,7 @@ class Session:
                 hint="ask whoever set it",
             )
 
-    # -- running --------------------------------------------------------------------------------
+    # -- running ------------------------------------------------------------------------------
 
     def run(self, timeout: float | None = None) -> ExitStatus | None:
         """Let the target run until it ends, `stop` is called or `timeout` seconds are over.
@@ -217,7 +217,7 @@ class Session:
     ) -> None:
         self.detach()
 
-    # -- looking --------------------------------------------------------------------------------
+    # -- looking ------------------------------------------------------------------------------
 
     @property
     def memory(self) -> ProcessMemory:
@@ -249,7 +249,7 @@ class Session:
             raise TargetGone(f"process {self.pid} has ended, or was detached")
         return process
 
-    # -- what the engine reports (in the tracing thread) -----------------------------------------
+    # -- what the engine reports (in the tracing thread) --------------------------------------
 
     def _failed(self, probe: Probe, error: Exception) -> None:
         """Take what a handler raised."""

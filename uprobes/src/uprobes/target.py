@@ -185,7 +185,7 @@ class Target(Session):
         """
         return self._registrations.check(specs)
 
-    # -- what the engine reports (in the tracing thread) -----------------------------------------
+    # -- what the engine reports (in the tracing thread) --------------------------------------
 
     def _failed(self, probe: Probe, error: Exception) -> None:
         log.error("the handler of %s raised; the probe is disarmed", probe.spec, exc_info=error)
