@@ -109,6 +109,18 @@ def entry(instance: Instance, address: int, spec: str) -> Location | None:
     )
 
 
+def entry_at(instances: Instances, address: int, spec: str) -> Location | None:
+    """Do the same in a whole process: None also for what is not mapped as code."""
+    mapping = instances.space.mapping_at(address)
+    if mapping is None or not mapping.executable:
+        return None
+    for instance in instances.around(mapping):
+        found = entry(instance, address, spec)
+        if found is not None:
+            return found
+    return None
+
+
 def run_time(spec: Spec, instances: Instances) -> Location:
     """Resolve `va:`; raises NotMapped, NotExecutable or NotABoundary."""
     address = spec.number
@@ -135,10 +147,9 @@ def run_time(spec: Spec, instances: Instances) -> Location:
             address=address,
             hint="give the address of an instruction; `uprobes list` shows some",
         )
-    for instance in instances.around(mapping):
-        found = entry(instance, address, spec.source)
-        if found is not None:
-            return found
+    found = entry_at(instances, address, spec.source)
+    if found is not None:
+        return found
     owner = instances.at(mapping, address)
     if owner is None:
         return Location(address, spec.source, object=mapping.path, path=mapping.path)

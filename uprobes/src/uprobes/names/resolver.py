@@ -67,8 +67,12 @@ class Resolver:
 
     def at(self, address: int, pid: int) -> Location:
         """Resolve a run-time address of a process; raises as `resolve` does for `va:`."""
-        spec = Spec(f"va:{address:#x}", Kind.RUN_TIME, number=address)
+        text = f"va:{address:#x}"
         instances, fresh = self._instances(pid)
+        found = places.entry_at(instances, address, text)
+        if found is not None:
+            return found
+        spec = Spec(text, Kind.RUN_TIME, number=address)
         try:
             return places.run_time(spec, instances)
         except (NotMapped, NotExecutable):
