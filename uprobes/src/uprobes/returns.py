@@ -60,6 +60,8 @@ class Returns:
         self.trampoline = trampoline
         self.frames: dict[int, Frame] = {}
         self.by_thread: dict[int, list[int]] = {}
+        self._seen: set[int] = set()
+        """Return addresses that were found to be code."""
 
     def copied(self, process: "Process", tid: int) -> "Returns":
         """Return the same for a copy of the process's memory, in which `tid` is the only thread."""
@@ -88,12 +90,26 @@ class Returns:
         else:
             if frame is not None:
                 self._end(frame, tracee, Outcome.UNWOUND)
+            self._check(held, place)
             if process.guard is not None:
                 process.guard.cover_frame(place, held)
             process.memory.write(place, self.trampoline.to_bytes(size, "little"))
             frame = self.frames[place] = Frame(place, held, tracee.tid)
             self.by_thread.setdefault(tracee.tid, []).append(place)
         frame.instances.append(ReturnInstance(probe, tracee.tid, time.perf_counter_ns(), saved))
+
+    def _check(self, address: int, place: int) -> None:
+        """Raise ProbeError where the stack holds no return address, as in lazy binding's entry."""
+        if address in self._seen:
+            return
+        mapping = self.process.mapping_at(address)
+        if mapping is None or not mapping.executable:
+            raise ProbeError(
+                "the top of the stack is no return address: nothing called this code",
+                address=place,
+                code="no-return-address",
+            )
+        self._seen.add(address)
 
     def leave(self, tracee: Tracee) -> bool:
         """End the call that returned to the trampoline; False when none is known."""

@@ -122,7 +122,7 @@ class Target(Session):
 
         def put(handler: Handler) -> Registration:
             made = self._registrations.register(text, replace(options, handler=handler))
-            self._await(made)
+            self._await(made, options.returns)
             if made.refused and not made.probes and not made.pending:
                 raise made.refused[0]
             return made
@@ -147,21 +147,23 @@ class Target(Session):
         whose object is not mapped yet is pending and armed when it is.
         """
         made = replace(self._options(returns=returns, **options), handler=handler)
-        return self._await(self._registrations.register(specs, made))
+        return self._await(self._registrations.register(specs, made), returns)
 
     def register_probes(self, probes: Iterable[Probe]) -> Registration:
         """Register probe objects; each may have been registered before, none may be now.
 
         Raises AlreadyRegistered; an object whose place can't be probed is refused in the result.
         """
-        return self._await(self._registrations.register_probes(probes))
+        wanted = list(probes)
+        made = self._registrations.register_probes(wanted)
+        return self._await(made, any(probe.returns for probe in wanted))
 
-    def _await(self, made: Registration) -> Registration:
+    def _await(self, made: Registration, returns: bool) -> Registration:
         """Watch the dynamic linker as soon as something waits for an object to be mapped.
 
         Return probes wait for the library that unwinds the stack, which may come late.
         """
-        returning = not self._returning and any(probe.returns for probe in made.probes)
+        returning = returns and not self._returning
         self._returning = self._returning or returning
         if (made.pending or returning) and not self.detached:
 
