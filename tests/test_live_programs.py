@@ -104,3 +104,29 @@ def test_every_function_is_return_probed_and_nothing_changes(tmp_path, needs, na
     assert probed == plain
     assert same == code
     assert sum(probe.hits for probe in registration.probes) > 100
+
+
+def test_exceptions_pass_through_a_program_that_is_return_probed_from_its_start(tmp_path, build):
+    """Case R-15: nothing is mapped yet when the probes are asked for."""
+    program = build("throws")
+    script = ["sh", "-c", f"echo | {program} 100 | tail -1"]
+    argv = ["sh", "-c", f"exec {program} 100 < /dev/null"]
+    plain, code, _ = run(tmp_path, script)
+    probed, same, registration = run(
+        tmp_path, argv, ["throws:*", "libstdc++:*"], handler=lambda ret: None, returns=True
+    )
+    assert (code, same) == (0, 0)
+    assert probed.splitlines()[-1:] == plain.splitlines()
+    assert sum(probe.hits for probe in registration.probes) > 300
+
+
+def test_every_function_of_the_dynamic_linker_is_return_probed(tmp_path, needs):
+    """Lazy binding jumps into it with other things than a return address on the stack."""
+    argv = COMMANDS["gzip"]
+    plain, code, _ = run(tmp_path, argv)
+    probed, same, registration = run(
+        tmp_path, argv, ["ld-linux-x86-64:*"], handler=lambda ret: None, returns=True
+    )
+    assert probed == plain
+    assert same == code
+    assert len(registration.probes) > 100

@@ -94,8 +94,6 @@ class Unwinding:
         self._arm(process, wanted)
 
     @staticmethod
-    def _probes_at(
-        process: Process, address: int, handler: Callable[[Hit], None]
-    ) -> list[Probe]:
+    def _probes_at(process: Process, address: int, handler: Callable[[Hit], None]) -> list[Probe]:
         point = process.points.get(address)
         return [] if point is None else [p for p in point.probes if p.user_handler is handler]
