@@ -46,6 +46,8 @@ class Process(Planning):
         self.unguarded: str | None = None
         """Why there is no guard although one was tried, None before that or when there is one."""
         self.returns: Returns | None = None
+        self.unwinders: set[int] = set()
+        """Entries of functions that walk the stack, whose own return address must stay."""
         self.caller: Tracee | None = None
         """The stopped thread that may make system calls for us just now."""
         super().__init__(AreaMapper(self))
@@ -197,6 +199,7 @@ class Process(Planning):
         for point in self.points.values():
             if point.plan is not None and not self._has_copy(point.plan):
                 point.plan = None
+        self.unwinders = set(parent.unwinders)
         self._former = [area for area in parent.areas if self._has(area[0])]
         self.unguarded = parent.unguarded
         if parent.guard is not None and self._has(parent.guard.base):
@@ -225,6 +228,7 @@ class Process(Planning):
         self.internal.clear()
         self.copies.clear()
         self._former = []
+        self.unwinders.clear()
         self.returns = None
         self.memory.reopen()
         self.breakpoints.forget()

@@ -76,6 +76,12 @@ class Returns:
         NotMapped.
         """
         process, tracee = self.process, hit.tracee
+        if hit.address in process.unwinders:
+            raise ProbeError(
+                "the function walks the stack, its own return address included",
+                address=hit.address,
+                code="unwinder",
+            )
         size = process.machine.arch.pointer_size
         place = tracee.registers[process.machine.sp]
         held = process.memory.word(place, size)

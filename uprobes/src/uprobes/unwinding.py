@@ -46,7 +46,9 @@ class Unwinding:
 
     def watch(self, process: Process, unwinders: Iterable[int]) -> None:
         """Be told when one of these functions is entered; those that are watched stay so."""
-        fresh = [a for a in sorted(set(unwinders)) if not self._probes_at(process, a, self._expose)]
+        process.unwinders.update(unwinders)
+        known = sorted(process.unwinders)
+        fresh = [a for a in known if not self._probes_at(process, a, self._expose)]
         self._put(process, fresh, self._expose)
 
     def expose(self, hit: Hit) -> None:
