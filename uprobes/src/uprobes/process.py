@@ -46,8 +46,8 @@ class Process(Planning):
         self.unguarded: str | None = None
         """Why there is no guard although one was tried, None before that or when there is one."""
         self.returns: Returns | None = None
-        self.unwinders: set[int] = set()
-        """Entries of functions that walk the stack, whose own return address must stay."""
+        self.unwinders: set[tuple[int, int]] = set()
+        """Where code that walks the stack begins and ends: its own return addresses must stay."""
         self.caller: Tracee | None = None
         """The stopped thread that may make system calls for us just now."""
         super().__init__(AreaMapper(self))

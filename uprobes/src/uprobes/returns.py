@@ -76,7 +76,7 @@ class Returns:
         NotMapped.
         """
         process, tracee = self.process, hit.tracee
-        if hit.address in process.unwinders:
+        if any(start <= hit.address < end for start, end in process.unwinders):
             raise ProbeError(
                 "the function walks the stack, its own return address included",
                 address=hit.address,

@@ -32,6 +32,8 @@ UNWINDERS = tuple(
 )
 """Specs of the functions that walk the stack (Itanium C++ ABI: Exception Handling, level I)."""
 
+LIBRARIES = ("/libgcc_s.", "/libunwind.")
+
 Arm = Callable[[Process, Sequence[tuple[Probe, Location]]], list[ProbeError]]
 
 
@@ -46,10 +48,18 @@ class Unwinding:
 
     def watch(self, process: Process, unwinders: Iterable[int]) -> None:
         """Be told when one of these functions is entered; those that are watched stay so."""
-        process.unwinders.update(unwinders)
-        known = sorted(process.unwinders)
+        known = sorted(set(unwinders))
+        process.unwinders.update(self._extent(process, address) for address in known)
         fresh = [a for a in known if not self._probes_at(process, a, self._expose)]
         self._put(process, fresh, self._expose)
+
+    @staticmethod
+    def _extent(process: Process, address: int) -> tuple[int, int]:
+        """Return what belongs to an unwinder: all of its library, or the function's entry alone."""
+        mapping = process.mapping_at(address)
+        if mapping is not None and any(name in mapping.path for name in LIBRARIES):
+            return mapping.start, mapping.end
+        return address, address + 1
 
     def expose(self, hit: Hit) -> None:
         """Put the real return addresses back on the stack of a thread that begins to unwind it."""
