@@ -113,7 +113,11 @@ def test_exceptions_pass_through_a_program_that_is_return_probed_from_its_start(
     argv = ["sh", "-c", f"exec {program} 100 < /dev/null"]
     plain, code, _ = run(tmp_path, script)
     probed, same, registration = run(
-        tmp_path, argv, ["throws:*", "libstdc++:*"], handler=lambda ret: None, returns=True
+        tmp_path,
+        argv,
+        ["throws:*", "libstdc++:*", "libgcc_s:*"],
+        handler=lambda ret: None,
+        returns=True,
     )
     assert (code, same) == (0, 0)
     assert probed.splitlines()[-1:] == plain.splitlines()
