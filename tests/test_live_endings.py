@@ -78,7 +78,10 @@ def test_a_program_killed_while_handlers_run_ends_the_run(victim):
     assert not target.failures
 
 
-@pytest.mark.parametrize("method", [None, *live.METHODS])
+SLOW = [pytest.param(method, marks=pytest.mark.slow) for method in live.METHODS]
+
+
+@pytest.mark.parametrize("method", [None, *SLOW])
 def test_a_program_may_be_killed_at_any_moment(victim, method):
     """While it is hit by six threads, at whatever moment that is."""
     for number in range(6):

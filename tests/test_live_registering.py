@@ -63,7 +63,7 @@ def test_registering_and_unregistering_everything_while_all_is_hit(victim):
     kinds = running(victim)
     specs = [kinds.spec(name) for name, hits in kinds.hits.items() if hits]
     with uprobes.attach(kinds.pid) as target:
-        for number in range(30):
+        for number in range(15):
             method = (None, *live.METHODS)[number % 5]
             registration = target.register(specs, lambda hit: None, method=method)
             some = registration.probes[number % len(registration.probes)]
@@ -153,7 +153,7 @@ def test_other_threads_register_and_unregister_at_the_same_time(victim):
 def test_detaching_in_the_midst_of_hits_leaves_no_trace(victim, method):
     kinds = running(victim, 6)
     specs = [kinds.spec(name) for name, hits in kinds.hits.items() if hits]
-    for _ in range(5):
+    for _ in range(3):
         with uprobes.attach(kinds.pid) as target:
             probes = target.register(specs, lambda hit: None, method=method).probes
             live.until(lambda probes=probes: sum(p.hits for p in probes) > 300, "hits")
