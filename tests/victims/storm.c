@@ -52,7 +52,9 @@ static void read_texts(void)
 static int wanted(const struct kind *kind)
 {
     return kind->hits && (__builtin_cpu_supports("avx") || strcmp(kind->name, "vex_load_rip"))
-        && (__builtin_cpu_supports("bmi") || strcmp(kind->name, "andn_rip"));
+        && (__builtin_cpu_supports("bmi") || strcmp(kind->name, "andn_rip"))
+        /* It keeps its target below the red zone, where a signal's frame may come at any moment. */
+        && strcmp(kind->name, "call_below_stack");
 }
 
 static void *run(void *unused)
