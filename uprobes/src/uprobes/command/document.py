@@ -1,4 +1,4 @@
-"""The JSON documents of DESIGN.md §6: every key present, whatever happened."""
+"""The JSON documents that scripts rely on: every key present, whatever happened."""
 
 import contextlib
 from collections.abc import Mapping
