@@ -95,9 +95,8 @@ class Holding:
         What they report instead of stopping for us is kept for `release`.
         """
         held = list(tracees)
-        tracees = tuple(held)
         waiting = set()
-        for tracee in tracees:
+        for tracee in held:
             if tracee is self.engine.current:
                 tracee.state, tracee.pending = State.STOPPED, BREAK_STATUS
                 tracee.remember()

@@ -204,7 +204,6 @@ class ProbePoint:
     """One address of one process with the probes on it; made by the engine, read by everybody."""
 
     __slots__ = (
-        "_method",
         "_plan",
         "_verdict",
         "address",
@@ -231,7 +230,6 @@ class ProbePoint:
         self.timed = 0
         self.unplanned: dict[Method, Reason] = {}
         self._verdict: Verdict | None = None
-        self._method: Method | None = None
 
     def copied(self, process: "Process") -> "ProbePoint":
         """Return the same for a copy of the process's memory; hits count for the same probes."""

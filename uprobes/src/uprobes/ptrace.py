@@ -27,8 +27,6 @@ POLL_FLAGS = PEEK_FLAGS | os.WNOHANG
 class Request(enum.IntEnum):
     """The requests used here."""
 
-    PEEKDATA = 2
-    POKEDATA = 5
     PEEKUSER = 3
     POKEUSER = 6
     CONT = 7
@@ -40,8 +38,6 @@ class Request(enum.IntEnum):
     GETEVENTMSG = 0x4201
     GETSIGINFO = 0x4202
     SETSIGINFO = 0x4203
-    GETREGSET = 0x4204
-    SETREGSET = 0x4205
     SEIZE = 0x4206
     INTERRUPT = 0x4207
     LISTEN = 0x4208

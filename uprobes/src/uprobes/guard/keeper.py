@@ -14,7 +14,7 @@ import numpy as np
 
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.guard import layout
-from uprobes.guard.layout import POINT, Field
+from uprobes.guard.layout import POINT, Field, GuardCode
 
 if TYPE_CHECKING:
     from uprobes.process import Process
@@ -31,13 +31,14 @@ AREA = layout.SIZE + 0xFFF & ~0xFFF
 class Guard:
     """The guard of one process, installed; made by `install`."""
 
-    def __init__(self, process: "Process", base: int, handler: int) -> None:
+    def __init__(self, process: "Process", base: int, made: GuardCode) -> None:
         self.process = process
         self.base = base
-        self.handler = handler
+        self.made = made
         self.rows = np.zeros(0, POINT)
         self._buffer = 0
         self._places: dict[int, int] = {}
+        self._areas: list[tuple[int, int]] = []
 
     # -- in and out -----------------------------------------------------------------------------
 
@@ -46,20 +47,19 @@ class Guard:
         """Map the area and put the handler in; needs a stopped thread. Raises CannotMap."""
         base = process.mapper.map_anywhere(AREA)
         made = process.machine.assemble_guard(base)
-        guard = cls(process, base, made.handler)
+        guard = cls(process, base, made)
         process.memory.write(base, made.code)
         process.memory.write(base + layout.HEADER, bytes(layout.POINTS - layout.HEADER))
         process.memory.write(base + layout.POINTS, bytes(8))
         process.memory.write(base + layout.HEADER, layout.MAGIC)
         guard._write(layout.POINTS_AT, base + layout.POINTS)
         guard._write(layout.FRAMES_AT, base + layout.FRAMES)
-        guard._write(layout.SIZE_OF_ALL, AREA)
-        guard._take_over(made, swap_action(process, None))
+        guard._take_over(swap_action(process, None))
         return guard
 
-    def _take_over(self, made: layout.GuardCode, old: bytes) -> None:
+    def _take_over(self, old: bytes) -> None:
         """Install the handler so that a handler of the program's own behind it notices nothing."""
-        process = self.process
+        process, made = self.process, self.made
         handler, flags, _, mask = layout.ACTION.unpack(old)
         if handler <= IGNORE:
             flags, mask = made.flags, 0
@@ -72,11 +72,10 @@ class Guard:
 
     def prepare_call(self, registers: Mapping[str, int], mask: int) -> int:
         """Write down what a thread finds after a system call if we die; return the call site."""
-        made = self.process.machine.assemble_guard(self.base)
-        saved = [mask, *(registers[name] for name in made.restored)]
+        saved = [mask, *(registers[name] for name in self.made.restored)]
         at = self.base + layout.CALLER_MASK.offset
         self.process.memory.write(at, struct.pack(f"<{len(saved)}Q", *saved))
-        return made.call_site
+        return self.made.call_site
 
     def stands(self) -> bool:
         """Tell whether the handler is still in place."""
@@ -89,11 +88,12 @@ class Guard:
     def reinstate(self) -> None:
         """Put the handler in again: the kernel resets it at a breakpoint met with it blocked."""
         old = self.process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
-        self._take_over(self.process.machine.assemble_guard(self.base), old)
+        self._take_over(old)
 
     def copied(self, process: "Process") -> "Guard":
         """Return the same for a copy of the process's memory."""
-        copy = Guard(process, self.base, self.handler)
+        copy = Guard(process, self.base, self.made)
+        copy._areas = list(self._areas)
         copy.rows, copy._buffer, copy._places = self.rows.copy(), self._buffer, dict(self._places)
         return copy
 
@@ -105,7 +105,7 @@ class Guard:
         """
         old = process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
         current = swap_action(process, old)
-        if layout.ACTION.unpack(current)[0] != self.handler:
+        if layout.ACTION.unpack(current)[0] != self.made.handler:
             swap_action(process, current)  # the program has set one of its own since
         process.guard = None  # from here on its call site is no more
         process.call("munmap", self.base, AREA)
@@ -181,6 +181,9 @@ class Guard:
     def set_areas(self, areas: Iterable[tuple[int, int]]) -> None:
         """Say which areas hold slots; the list only grows."""
         listed = list(areas)
+        if listed == self._areas:
+            return
+        self._areas = listed
         self.process.memory.write(self.base + layout.AREAS.offset, layout.pack_areas(listed))
         self._write(layout.AREAS_USED, min(len(listed), layout.MOST_AREAS))
 

@@ -58,7 +58,6 @@ OLD_ACTION = Field(HEADER + 48)
 """struct kernel_sigaction as it was: handler, flags, restorer, mask."""
 DEFAULT_ACTION = Field(HEADER + 80)
 AREAS_USED = Field(HEADER + 112)
-SIZE_OF_ALL = Field(HEADER + 120)
 AREAS = Field(HEADER + 128)
 CALLER_MASK = Field(HEADER + 0x800)
 """The signal mask of the thread that makes a system call for us."""

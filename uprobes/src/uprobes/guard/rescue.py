@@ -62,7 +62,7 @@ def adopt(process: "Process", base: int) -> Remains:
     def word(field: Field) -> int:
         return memory.word(base + field.offset)
 
-    guard = Guard(process, base, process.machine.assemble_guard(base).handler)
+    guard = Guard(process, base, process.machine.assemble_guard(base))
     head = memory.word(word(layout.POINTS_AT))
     count = min(head, layout.MOST_POINTS)
     table = memory.read(word(layout.POINTS_AT), 8 + count * layout.POINT.itemsize)

@@ -8,11 +8,6 @@ from collections.abc import Iterator
 
 from uprobes.names.instances import Instance, Instances
 
-NOT_CHOSEN_HINT = (
-    "nothing in the process calls it through a slot of its own; "
-    "list the implementations with `uprobes list` and name one"
-)
-
 
 def chosen(instances: Instances, instance: Instance, name: str, address: int) -> int | None:
     """Return the run-time address of the implementation; None when no slot tells it.
