@@ -21,7 +21,14 @@ class ProcessMemory:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        self._fd = self._open()
+
+    def _open(self) -> int:
+        """Raises TargetGone: a process may end whenever it likes."""
+        try:
+            return os.open(f"/proc/{self.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError):
+            raise TargetGone(f"process {self.pid} has ended") from None
 
     def read(self, address: int, size: int) -> bytes:
         """Read exactly `size` bytes; raises NotMapped where some are not there."""
@@ -85,7 +92,7 @@ class ProcessMemory:
 
     def reopen(self) -> None:
         """Follow the process into its new address space after an exec."""
-        fresh = os.open(f"/proc/{self.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        fresh = self._open()
         self.close()
         self._fd = fresh
 
