@@ -11,6 +11,7 @@ from ubp.errors import (
     NotProbeable,
     UbpError,
 )
+from ubp.patches import Patch, Patches
 from ubp.ports import Memory, Registers
 from ubp.rules import StepRules
 from ubp.stepper import Action, Plan, Step, Stepper
@@ -27,6 +28,8 @@ __all__ = [
     "Memory",
     "NotInserted",
     "NotProbeable",
+    "Patch",
+    "Patches",
     "Plan",
     "Registers",
     "Step",

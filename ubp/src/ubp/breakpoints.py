@@ -11,12 +11,10 @@ Rules:
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ubp.edits import Edits
 from ubp.errors import AlreadyInserted, Changed, ForeignBreakpoint, NotInserted, UbpError
+from ubp.patches import Patches
 from ubp.ports import Memory
-
-PAGE = 4096
-JOIN = 4 * PAGE
-"""Breakpoints closer than this are read and written in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,8 @@ class Breakpoints:
     def __init__(self, memory: Memory, trap: bytes) -> None:
         self.memory = memory
         self.trap = trap
+        self.patches = Patches(memory)
+        """The jumps that stand in the same memory; they are hidden from readers as well."""
         self._by_address: dict[int, bytes] = {}
         self._removed: dict[int, bytes] = {}
         """What stood at addresses that had a breakpoint once: a copy of the memory may still hold
@@ -85,111 +85,68 @@ class Breakpoints:
             if address in known
         }
         fresh: dict[int, bytes] = {}
-        writes: list[tuple[int, bytes, bytearray]] = []
-        for run in _runs([address for address in wanted if address not in refused], len(self.trap)):
-            self._prepare(run, fresh, writes, refused)
-        if announce is not None and fresh:
-            announce(fresh)
-        for start, before, after in writes:
-            self._write_pages(start, before, after)
-        known.update(fresh)
-        return refused
 
-    def _prepare(
-        self,
-        run: list[int],
-        fresh: dict[int, bytes],
-        writes: list[tuple[int, bytes, bytearray]],
-        refused: dict[int, Exception],
-    ) -> None:
-        """Read what stands where a run of breakpoints will be, and say what will stand there."""
-        trap, size, start = self.trap, len(self.trap), run[0]
-        try:
-            before = self.memory.read(start, run[-1] + size - start)
-        except Exception as error:
-            if len(run) == 1:
-                refused[start] = error
-                return
-            for address in run:
-                self._prepare([address], fresh, writes, refused)
-            return
-        after = bytearray(before)
-        for address in run:
-            offset = address - start
-            original = before[offset : offset + size]
-            if original == trap:
+        def choose(address: int, present: bytes) -> bytes | None:
+            if self.patches.covering(address) is not None:
+                refused[address] = AlreadyInserted(
+                    "a jump of ours stands over that instruction",
+                    address=address,
+                    hint="remove the jump probe there, or make it one that traps",
+                )
+            elif present == self.trap:
                 refused[address] = ForeignBreakpoint(
                     "a breakpoint that is not ours stands there",
                     address=address,
                     hint="remove it, or detach the tool that put it in",
                 )
             else:
-                fresh[address] = original
-                after[offset : offset + size] = trap
-        writes.append((start, before, after))
+                fresh[address] = present
+                return self.trap
+            return None
+
+        edits = Edits(self.memory)
+        size = len(self.trap)
+        edits.decide([(a, size) for a in wanted if a not in refused], choose, refused.__setitem__)
+        if announce is not None and fresh:
+            announce(fresh)
+        edits.write()
+        known.update(fresh)
+        return refused
 
     def remove_many(self, addresses: Iterable[int]) -> dict[int, UbpError]:
         """Take many breakpoints out at once; return those that were not there as we left them."""
         refused: dict[int, UbpError] = {}
         known = self._by_address
-        wanted = []
+        leaving: dict[int, bytes] = {}
         for address in sorted(set(addresses)):
             if address in known:
-                wanted.append(address)
+                leaving[address] = known.pop(address)
             else:
                 refused[address] = NotInserted(
                     "no breakpoint of ours stands there", address=address
                 )
-        trap = self.trap
-        size = len(trap)
-        for run in _runs(wanted, size):
-            start, end = run[0], run[-1] + size
-            try:
-                before = self.memory.read(start, end - start)
-            except Exception:
-                if len(run) > 1:
-                    for address in run:
-                        refused.update(self.remove_many([address]))
-                else:
-                    del known[start]
-                    refused[start] = Changed("the memory of the breakpoint is gone", address=start)
-                continue
-            after = bytearray(before)
-            for address in run:
-                offset = address - start
-                if before[offset : offset + size] == trap:
-                    after[offset : offset + size] = known[address]
-                else:
-                    refused[address] = Changed("somebody overwrote the breakpoint", address=address)
-            self._write_pages(start, before, after)
-            for address in run:
-                self._removed[address] = known.pop(address)
-        return refused
 
-    def _write_pages(self, start: int, before: bytes, after: bytearray) -> None:
-        """Write what differs, in stretches of whole pages, so that untouched pages stay shared with
-        the file.
-        """
-        size = len(before)
-        stretch: int | None = None
-        offset = 0
-        while offset < size:
-            end = min(size, (start + offset) // PAGE * PAGE + PAGE - start)
-            if before[offset:end] != after[offset:end]:
-                if stretch is None:
-                    stretch = offset
-            elif stretch is not None:
-                self.memory.write(start + stretch, bytes(after[stretch:offset]))
-                stretch = None
-            offset = end
-        if stretch is not None:
-            self.memory.write(start + stretch, bytes(after[stretch:]))
+        def choose(address: int, present: bytes) -> bytes | None:
+            self._removed[address] = leaving[address]
+            if present == self.trap:
+                return leaving[address]
+            refused[address] = Changed("somebody overwrote the breakpoint", address=address)
+            return None
+
+        def failed(address: int, _error: Exception) -> None:
+            refused[address] = Changed("the memory of the breakpoint is gone", address=address)
+
+        edits = Edits(self.memory)
+        edits.decide([(address, len(self.trap)) for address in leaving], choose, failed)
+        edits.write()
+        return refused
 
     def forget(self, addresses: Iterable[int] | None = None) -> None:
         """Drop breakpoints without writing: their memory is gone (exec, munmap)."""
         if addresses is None:
             self._by_address.clear()
             self._removed.clear()
+            self.patches.forget()
         else:
             for address in addresses:
                 self._by_address.pop(address, None)
@@ -204,6 +161,7 @@ class Breakpoints:
         With `removed` also those that it had once: the copy may be older than their removal. Those
         that are not in it after all are found `Changed` when they are removed, and left alone.
         """
+        self.patches.adopt(parent.patches)
         self._by_address = dict(parent._by_address)
         if removed:
             self._by_address = {**parent._removed, **self._by_address}
@@ -236,6 +194,7 @@ class Breakpoints:
             inside = [a for a in range(first, end) if a in known]
         else:
             inside = [a for a in known if first <= a < end]
+        code = self.patches.mask(address, code)
         if not inside:
             return code
         masked = bytearray(code)
@@ -245,14 +204,3 @@ class Breakpoints:
                     masked[at + index - address] = byte
         return bytes(masked)
 
-
-def _runs(addresses: list[int], size: int) -> Iterator[list[int]]:
-    """Split sorted addresses where the gap is too wide to read across."""
-    run: list[int] = []
-    for address in addresses:
-        if run and address - run[-1] > JOIN + size:
-            yield run
-            run = []
-        run.append(address)
-    if run:
-        yield run
