@@ -135,7 +135,8 @@ def compare(instruction: "Instruction") -> None:
         says = "nothing" if read is None else f"{read[1]} bytes"
         detail = instruction.detail
         assert isinstance(detail, Detail)
-        if known_difference(detail, silent=read is None) is not None:
+        prefixes = instruction.code[: detail.opcode_offset]
+        if known_difference(detail, prefixes, silent=read is None) is not None:
             return
     raise DecodersDisagree(
         f"the rows read {instruction.name}, {length} bytes, {instruction.flow.value}; "

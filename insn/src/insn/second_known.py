@@ -14,7 +14,10 @@ from insn.x86_row import Space
 
 class Known(NamedTuple):
     """One examined difference: it covers the rows of these maps with these names (none: all of
-    them)."""
+    them).
+
+    Where `beside` is given, only behind prefixes of which at least one is in each of its sets.
+    """
 
     name: str
     reason: str
@@ -22,14 +25,16 @@ class Known(NamedTuple):
     spaces: frozenset[Space]
     names: frozenset[str] = frozenset()
     modes: frozenset[int] = frozenset((16, 32, 64))
+    beside: tuple[frozenset[int], ...] = ()
 
-    def covers(self, detail: Detail, *, silent: bool) -> bool:
+    def covers(self, detail: Detail, prefixes: bytes, *, silent: bool) -> bool:
         """Tell whether the difference met is this one."""
         return (
             silent == self.silent
             and detail.mode in self.modes
             and detail.row.space in self.spaces
             and (not self.names or detail.row.names[0] in self.names)
+            and not any(some.isdisjoint(prefixes) for some in self.beside)
         )
 
 
@@ -40,9 +45,16 @@ def _known(
     names: str = "",
     silent: bool = True,
     modes: tuple[int, ...] = (16, 32, 64),
+    beside: tuple[bytes, ...] = (),
 ) -> Known:
     return Known(
-        name, reason, silent, frozenset(spaces), frozenset(names.split()), frozenset(modes)
+        name,
+        reason,
+        silent,
+        frozenset(spaces),
+        frozenset(names.split()),
+        frozenset(modes),
+        tuple(map(frozenset, beside)),
     )
 
 
@@ -119,6 +131,15 @@ KNOWN = (
         wrgsbase lfence mfence sfence""",
     ),
     _known(
+        "prefix-order",
+        "F2 or F3 beside 66 or 67: capstone knows some orders only, to the CPU they are all one",
+        Space.ONE,
+        Space.TWO,
+        Space.THREE_38,
+        Space.THREE_3A,
+        beside=(b"\xf2\xf3", b"\x66\x67"),
+    ),
+    _known(
         "ignored-bits-vex",
         "fields that the CPU ignores: W, B, the upper bit of a mask register",
         Space.VEX1,
@@ -184,10 +205,12 @@ KNOWN_FLOWS = {
 }
 
 
-def known_difference(detail: Detail, *, silent: bool) -> str | None:
-    """Name the examined difference that explains what was met, or None."""
+def known_difference(detail: Detail, prefixes: bytes, *, silent: bool) -> str | None:
+    """Name the examined difference that explains what was met behind these prefixes, or None."""
     if detail.unsettled:
         return "vendor-dependent"
     if detail.apx or detail.encoding is Encoding.REX2:
         return "apx"
-    return next((known.name for known in KNOWN if known.covers(detail, silent=silent)), None)
+    return next(
+        (known.name for known in KNOWN if known.covers(detail, prefixes, silent=silent)), None
+    )
