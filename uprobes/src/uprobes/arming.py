@@ -97,7 +97,7 @@ class Arming:
             error = None
             if not start <= address < end:
                 mapping = process.mapping_at(address)
-                error = _unfit(mapping, address, probes[0].location.spec)
+                error = unfit(mapping, address, probes[0].location.spec)
             if error is None and process.owns(address):
                 error = NotExecutable(
                     "that memory is ours: it holds slots, or the guard",
@@ -212,7 +212,7 @@ def _acceptable(probes: tuple[Probe, ...]) -> int:
     return bits
 
 
-def _unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None:
+def unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None:
     """Say why memory can't hold a breakpoint, None when it can."""
     if mapping is None:
         return NotMapped(

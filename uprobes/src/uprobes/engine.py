@@ -24,6 +24,7 @@ from uprobes.hit import Hit
 from uprobes.holding import Holding
 from uprobes.lifetimes import Lifetimes
 from uprobes.machine import Machine
+from uprobes.patch.installer import Installer
 from uprobes.placement import Placement
 from uprobes.probe import Probe, ProbePoint
 from uprobes.process import Process
@@ -80,6 +81,7 @@ class Engine:
         self.signals = Signals(self)
         self.arming = Arming(self)
         self.holding = Holding(self)
+        self.installer = Installer(self)
         self.placement = Placement(self.tracees, TIMED_EVERY)
         self._obey = obey
         self._waiting = waiting

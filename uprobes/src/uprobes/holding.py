@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from insn import Flow
@@ -130,6 +130,15 @@ class Holding:
                         waiting.add(child)
         return held
 
+    @contextlib.contextmanager
+    def held(self, process: "Process") -> Iterator[list[Tracee]]:
+        """Keep all threads of a process stopped for a while."""
+        held = self.quiesce(list(process.tracees.values()))
+        try:
+            yield held
+        finally:
+            self.release(held)
+
     def with_one(self, process: "Process", work: Callable[[Tracee], object]) -> None:
         """Do something with one stopped thread of a process; it goes on afterwards if it was
         running.
@@ -229,6 +238,10 @@ class Holding:
 
     def let_go(self) -> None:
         """Leave every process and let all threads run on without us; the loop ends."""
+        for process in list(self.engine.processes.values()):
+            for installed in list(process.installed):
+                if not installed.stays:
+                    self.engine.installer.remove(process, installed)
         for tracee in self.quiesce(list(self.engine.tracees.values())):
             self._settle(tracee)
         for process in list(self.engine.processes.values()):

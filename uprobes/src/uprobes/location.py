@@ -1,9 +1,12 @@
 """Where a spec points: the records that name resolution hands to the engine."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from uprobes.errors import ProbeError
+
+if TYPE_CHECKING:
+    from insn import Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,10 @@ class Resolver(Protocol):
 
     def locate(self, address: int, pid: int) -> Location:
         """Name a run-time address of a process as well as can be."""
+        ...
+
+    def windows(self, location: Location) -> "Windows | None":
+        """Return the judge of jumps over the code of a location's file; None without a file."""
         ...
 
     def linker_hook(self, pid: int) -> int | None:

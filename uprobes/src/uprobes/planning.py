@@ -96,7 +96,7 @@ class Planning:
             raise
         self.copies[slot.address] = plan
         if self.guard is not None:
-            self.guard.set_areas(self.areas)
+            self.guard.set_areas(self.guarded_areas)
             if not plan.copy.fixups & NEEDS_TRACER:
                 bare = method is Method.STEP and not plan.free
                 copied = len(plan.copy.code) if bare else 0
@@ -149,6 +149,11 @@ class Planning:
     def plan_at(self, ip: int) -> ubp.Plan | None:
         """Return the plan whose copy stands in the slot around an address."""
         return self.copies.get(ip - ip % SLOT_SIZE) if self.holds(ip) else None
+
+    @property
+    def guarded_areas(self) -> list[tuple[int, int]]:
+        """The areas that the guard must know of."""
+        return self.areas
 
     @property
     def areas(self) -> list[tuple[int, int]]:

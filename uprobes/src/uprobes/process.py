@@ -21,6 +21,8 @@ from uprobes.probe import Probe, ProbePoint
 from uprobes.tracee import State, Tracee
 
 if TYPE_CHECKING:
+    from uprobes.patch.installed import Installed
+    from uprobes.patch.site import Site
     from uprobes.returns import Returns
 
 SEALED = "the process runs under seccomp, which may forbid the system calls that we need"
@@ -53,6 +55,11 @@ class Process(Planning):
         super().__init__(AreaMapper(self))
         self.no_calls: str | None = None
         """Why no system call may be injected, None when it may."""
+        self.sites: dict[int, Site] = {}
+        """Where programs of ours run in the process itself."""
+        self.installed: list[Installed] = []
+        self.leftover: list[Installed] = []
+        """What was taken out while a thread was still inside: mapped, but nothing leads there."""
         self.ended = False
         self.loses_guard = False
         """Whether the program meets breakpoints with their signal blocked: the kernel then takes
@@ -166,7 +173,7 @@ class Process(Planning):
             self.returns = Returns(self, slot.address)
             if self.guard is not None:
                 self.guard.set_trampoline(slot.address)
-                self.guard.set_areas(self.areas)
+                self.guard.set_areas(self.guarded_areas)
             self.internal[slot.address] = self.returns.leave
         return self.returns
 
@@ -174,9 +181,21 @@ class Process(Planning):
 
     def owns(self, address: int) -> bool:
         """Tell whether an address lies in memory that we mapped."""
-        guard = self.guard
-        mine = self.areas if guard is None else [*self.areas, (guard.base, guard.base + GUARD_SIZE)]
+        mine = [*self.areas, *self.installed_mappings()]
+        if self.guard is not None:
+            mine.append((self.guard.base, self.guard.base + GUARD_SIZE))
         return any(start <= address < end for start, end in mine)
+
+    @property
+    def guarded_areas(self) -> list[tuple[int, int]]:
+        """Where a thread may be of our doing, as the guard has it: trampolines at odd addresses."""
+        arenas = [area for item in self.installed for area in item.arena.areas]
+        return [*self.areas, *((area.start | 1, area.end) for area in arenas)]
+
+    def installed_mappings(self) -> Iterator[tuple[int, int]]:
+        """Give start and end of what the programs have mapped, those taken out included."""
+        for installed in [*self.installed, *self.leftover]:
+            yield from installed.mappings()
 
     def inherit(self, parent: "Process") -> None:
         """Take over what a copy of the parent's memory holds of ours."""
@@ -200,6 +219,8 @@ class Process(Planning):
             if point.plan is not None and not self._has_copy(point.plan):
                 point.plan = None
         self.unwinders = set(parent.unwinders)
+        self.sites = dict(parent.sites)
+        self.installed = list(parent.installed)
         self._former = [area for area in parent.areas if self._has(area[0])]
         self.unguarded = parent.unguarded
         if parent.guard is not None and self._has(parent.guard.base):
@@ -230,6 +251,9 @@ class Process(Planning):
         self._former = []
         self.unwinders.clear()
         self.returns = None
+        self.sites.clear()
+        self.installed.clear()
+        self.leftover.clear()
         self.memory.reopen()
         self.breakpoints.forget()
         self.pool = self._new_pool()
@@ -245,7 +269,9 @@ class Process(Planning):
         self.internal.clear()
         self._former.clear()
         self.breakpoints.forget()
-        self.guard = self.returns = None
+        self.returns = None
+        if self.guard is not None and not self.guard.leads:
+            self.guard = None
 
     def end(self) -> None:
         """Let go of a process that has no threads left."""

@@ -149,7 +149,7 @@ class Registrations:
         for spec in [specs] if isinstance(specs, str) else specs:
             self._wishes.append(Wish(spec, options, registration))
             try:
-                resolution = self._resolve(spec, process.pid)
+                resolution = self.resolve(spec, process.pid)
             except ProbeError as error:
                 registration.refused.append(error)
                 continue
@@ -173,7 +173,7 @@ class Registrations:
                     "the probe object is registered", spec=probe.spec, hint="unregister it first"
                 )
             try:
-                resolution = self._resolve(probe.vaddr, process.pid)
+                resolution = self.resolve(probe.vaddr, process.pid)
                 if resolution.refused and not resolution.locations:
                     raise resolution.refused[0]
             except ProbeError as error:
@@ -192,7 +192,8 @@ class Registrations:
         registration.pending.append(probe.spec)
         self._pending.append(Pending(probe.spec, lambda _location: probe, registration, pid))
 
-    def _resolve(self, spec: str | int, pid: int) -> Resolution:
+    def resolve(self, spec: str | int, pid: int) -> Resolution:
+        """Resolve a spec or a run-time address; raises ProbeError."""
         try:
             if isinstance(spec, int):
                 return Resolution((self.resolver.at(spec, pid),))
@@ -256,7 +257,7 @@ class Registrations:
         for item in waiting:
             registration = item.registration
             try:
-                resolution = self._resolve(item.spec, process.pid)
+                resolution = self.resolve(item.spec, process.pid)
                 if resolution.pending:
                     still.append(item)
                     continue
@@ -281,7 +282,7 @@ class Registrations:
         results: list[tuple[Location, Verdict | ProbeError]] = []
         process = self._process()
         for spec in [specs] if isinstance(specs, str) else specs:
-            resolution = self._resolve(spec, process.pid)
+            resolution = self.resolve(spec, process.pid)
             results += [(Location(error.address or 0, spec), error) for error in resolution.refused]
             results += [(location, _judge(process, location)) for location in resolution.locations]
         return results

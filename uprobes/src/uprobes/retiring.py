@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from insn import Method
 from uprobes import ptrace
 from uprobes.errors import ProbeError
+from uprobes.patch.installer import take_out
+from uprobes.patch.threads import addresses_in_use
 from uprobes.process import Process
 from uprobes.ptrace import TrapCode
 from uprobes.tracee import BREAK_STATUS, State
@@ -20,7 +23,10 @@ def retire(engine: "Engine", process: Process) -> None:
     gone needs no undoing.
     """
     home = process.inherited or process
-    process.breakpoints.remove_many([b.address for b in list(process.breakpoints)])
+    staying = _take_out_programs(process, home)
+    process.breakpoints.remove_many(
+        [b.address for b in list(process.breakpoints) if b.address not in staying]
+    )
     if home.returns is not None:
         home.returns.restore(process)
     for tracee in list(process.tracees.values()):
@@ -28,7 +34,7 @@ def retire(engine: "Engine", process: Process) -> None:
             continue
         try:
             tracee.load()
-            _bring_home(engine, tracee, process, home)
+            _bring_home(engine, tracee, process, home, staying)
             tracee.flush()
         except (OSError, ProbeError):
             continue
@@ -36,7 +42,24 @@ def retire(engine: "Engine", process: Process) -> None:
     process.points.clear()
 
 
-def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Process) -> None:
+def _take_out_programs(process: Process, home: Process) -> dict[int, int]:
+    """Take out the programs that do not stay; return where the breakpoints of the others lead."""
+    staying: dict[int, int] = {}
+    for installed in list(home.installed):
+        if installed.stays and process is home:
+            staying |= {s.address: s.trampoline for s in installed.sites if s.method is Method.TRAP}
+        else:
+            take_out(process, installed)
+    return staying
+
+
+def _bring_home(
+    engine: "Engine",
+    tracee: "Tracee",
+    process: Process,
+    home: Process,
+    staying: dict[int, int],
+) -> None:
     """Bring a thread out of slots and steps, or back in front of the breakpoint it met."""
     registers, machine = tracee.registers, tracee.machine
     if tracee is engine.current:
@@ -52,6 +75,10 @@ def _bring_home(engine: "Engine", tracee: "Tracee", process: Process, home: Proc
         registers[machine.ip] = original
     elif tracee.pending == BREAK_STATUS:
         address = ip - machine.breakpoint_skew
+        if address in staying:
+            registers[machine.ip] = staying[address]
+            tracee.pending = None
+            return
         returned = process.internal.get(address)
         if returned is not None and returned(tracee):
             tracee.pending = None
@@ -69,6 +96,12 @@ def _unmap(process: Process, home: Process) -> None:
     if process.caller is None:
         return
     try:
+        used = addresses_in_use(process, process.tracees.values()).tolist()
+        for installed in [*home.installed, *home.leftover]:
+            stays = installed.stays and process is home
+            if not stays and not any(installed.arena.holds(address) for address in used):
+                for start, end in installed.mappings():
+                    process.call("munmap", start, end - start)
         for start, end in home.areas:
             process.call("munmap", start, end - start)
         if home.guard is not None:

@@ -4,11 +4,13 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, TypeVar, Unpack, overload
 
-from insn import Verdict
+from insn import Method, Verdict
 from uprobes.errors import ProbeError
 from uprobes.location import Location, Resolver
+from uprobes.patch.installed import Installed
+from uprobes.patch.site import Wanted
 from uprobes.predicate import compile_condition
 from uprobes.probe import Handler, Probe, ProbeState, Uprobe
 from uprobes.process import Process
@@ -21,6 +23,9 @@ from uprobes.registration import (
 )
 from uprobes.session import Policy, Request, Session
 from uprobes.unwinding import UNWINDERS, Unwinding
+
+if TYPE_CHECKING:
+    from ubp.programs import Program, RingLayout
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -179,6 +184,49 @@ class Target(Session):
     def unregister(self, probes: Iterable[Probe]) -> None:
         """Take probes out, in one go; those that are not in are left alone. Their counts stay."""
         self._registrations.unregister(probes)
+
+    def install(
+        self,
+        programs: Iterable[tuple[str | int, "Program"]],
+        *,
+        layout: "RingLayout | None" = None,
+        method: Method | str | None = None,
+        note: object = None,
+    ) -> Installed:
+        """Install programs that run in the process itself, each where its spec points.
+
+        `layout` makes rings for those that record. `method` forces `jump` or `trap`. `note` (what
+        JSON can hold) stays with them for whoever reads the records. What is refused is in the
+        result; raises ProbeError when nothing could be installed.
+        """
+        forced = None if method is None else Method(method)
+        wanted: list[Wanted] = []
+        refused: list[ProbeError] = []
+        resolver = self._registrations.resolver
+        for spec, program in programs:
+            try:
+                found = self._registrations.resolve(spec, self.pid)
+            except ProbeError as error:
+                refused.append(error)
+                continue
+            refused += found.refused
+            wanted += [Wanted(location, program, forced) for location in found.locations]
+        self._ask(Request("register", self.pid, self.command, tuple(w.location for w in wanted)))
+        installer = self._engine.installer
+        if not wanted and refused:
+            raise refused[0]
+        installed = self._tracer.call(
+            lambda: installer.install(self._process(), wanted, resolver, layout, note)
+        )
+        installed.refused += refused
+        return installed.bind(lambda: self._take_out(installed))
+
+    def _take_out(self, installed: Installed) -> None:
+        def everywhere() -> None:
+            for process in list(self._engine.processes.values()):
+                self._engine.installer.remove(process, installed)
+
+        self._quietly(everywhere)
 
     def check(self, specs: str | Iterable[str]) -> list[tuple[Location, Verdict | ProbeError]]:
         """Say what may be done at every place that the specs name, touching nothing.

@@ -99,10 +99,13 @@ class Guard:
 
     def remove(self, process: "Process") -> None:
         """Put the program's own disposition back, if ours is still in place; needs a stopped
-        thread.
+        thread. Where trap probes stay, the guard stays with them.
 
         `process` is the one that was guarded, or a fork's copy of it.
         """
+        if process is self.process and self.leads:
+            self._publish(self.rows[self.rows["led"] != 0])
+            return
         old = process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
         current = swap_action(process, old)
         if layout.ACTION.unpack(current)[0] != self.made.handler:
@@ -144,6 +147,20 @@ class Guard:
         gone = np.fromiter(addresses, np.uint64, len(addresses))
         rows["copy"][np.isin(rows["address"], gone)] = 0
         self._publish(rows)
+
+    def lead(self, copies: Mapping[int, int]) -> None:
+        """Say where the breakpoints of trap probes lead; 0 where there is no such probe any more."""
+        rows = self.rows.copy()
+        order = np.array(sorted(copies), np.uint64)
+        mine = np.flatnonzero(np.isin(rows["address"], order))
+        rows["copy"][mine] = [copies[address] for address in rows["address"][mine].tolist()]
+        rows["led"][mine] = rows["copy"][mine] != 0
+        self._publish(rows)
+
+    @property
+    def leads(self) -> bool:
+        """Whether any trap probe depends on it."""
+        return bool(self.rows["led"].any())
 
     def _publish(self, rows: "np.ndarray[tuple[int], np.dtype[np.void]]") -> None:
         """Write another table, then exchange the two: a thread sees the one or the other."""

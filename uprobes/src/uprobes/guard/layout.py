@@ -35,12 +35,15 @@ POINT = np.dtype(
         ("original", "u1"),
         ("length", "u1"),
         ("copied", "u1"),
-        ("unused", "u1", (13,)),
+        ("led", "u1"),
+        ("unused", "u1", (12,)),
     ]
 )
 """address; copy to go on at (0: none); original byte; length of the instruction; bytes of the copy
-before its jump.
+before its jump; whether the breakpoint stays and always leads there (a trap probe).
 """
+LED = 19
+"""The offset of `led` in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,9 @@ class GuardCode:
 
 
 def pack_areas(areas: Sequence[tuple[int, int]]) -> bytes:
-    """Return the list of areas, as many as there is room for."""
+    """Return the list of areas, as many as there is room for; one that outlives us begins at an odd
+    address.
+    """
     return b"".join(struct.pack("<QQ", start, end) for start, end in areas[:MOST_AREAS])
 
 

@@ -68,18 +68,17 @@ def adopt(process: "Process", base: int) -> Remains:
     table = memory.read(word(layout.POINTS_AT), 8 + count * layout.POINT.itemsize)
     guard.rows = layout.unpack_points(table).copy()
     process.guard = guard
-    process.breakpoints.adopt(
-        {int(row["address"]): bytes([int(row["original"])]) for row in guard.rows}
-    )
+    ours = guard.rows[guard.rows["led"] == 0]
+    process.breakpoints.adopt({int(row["address"]): bytes([int(row["original"])]) for row in ours})
     areas = memory.read(
         base + layout.AREAS.offset, 16 * min(word(layout.AREAS_USED), layout.MOST_AREAS)
     )
-    process.take_areas(list(struct.iter_unpack("<QQ", areas)))
-    for row in guard.rows:
+    process.take_areas([area for area in struct.iter_unpack("<QQ", areas) if not area[0] & 1])
+    for row in ours:
         if row["copy"]:
             with contextlib.suppress(insn.InsnError, ProbeError):
                 _know_copy(process, int(row["address"]), int(row["copy"]), bool(row["copied"]))
-    return Remains(base, len(guard.rows), _adopt_frames(process, base, word))
+    return Remains(base, len(ours), _adopt_frames(process, base, word))
 
 
 def _know_copy(process: "Process", address: int, copy: int, stepped: bool) -> None:

@@ -4,7 +4,8 @@ It is entered only when nobody traces the process any more (a tracer swallows th
 order:
 1. a thread inside an SSOL area goes on there: it was sent to a copy, which jumps back by itself;
 2. at the return trampoline, the frame table says where the call really returns to;
-3. at a breakpoint of ours, every original byte is put back through /proc/self/mem: later ones may
+3. at the breakpoint of a trap probe it goes on in that probe's trampoline; at any other breakpoint
+   of ours, every original byte is put back through /proc/self/mem: later ones may
    be met with SIGTRAP blocked, which kills; without /proc the thread goes on in the copy if there
    is one, or its page is unlocked for a moment;
 4. a trap that the program did not make (a step under way when we died) is forgotten;
@@ -155,6 +156,10 @@ def _find_point(a: Assembler) -> None:
 
     a.label("point")
     a.mov("r13", "rax")
+    a.load_byte("rcx", Mem("r12", layout.LED))
+    a.mov("rax", Mem("r12", 8))
+    a.arithmetic("cmp", "rcx", 0)
+    a.jump_if("ne", "led")
     a.mov("r8", "r12")
     _heal_all(a)
     # Without /proc: go on in the copy, or unlock the page for a moment.
@@ -163,6 +168,7 @@ def _find_point(a: Assembler) -> None:
     a.mov("rax", Mem("r12", 8))
     a.arithmetic("cmp", "rax", 0)
     a.jump_if("e", "unlock")
+    a.label("led")
     a.mov(Mem("rbx", UC_IP), "rax")
     a.ret()
 
@@ -204,6 +210,9 @@ def _heal_all(a: Assembler) -> None:
     a.arithmetic("cmp", "r15", 0)
     a.jump_if("e", "all")
     a.arithmetic("sub", "r15", 1)
+    a.load_byte("rax", Mem("r12", layout.LED))
+    a.arithmetic("cmp", "rax", 0)
+    a.jump_if("ne", "next row")
     a.mov("rdi", "r14")
     a.lea("rsi", Mem("rsp", -64))
     a.mov("rdx", 1)

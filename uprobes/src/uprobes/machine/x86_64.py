@@ -48,7 +48,15 @@ X86_64 = Machine(
     call_arguments=("rdi", "rsi", "rdx", "r10", "r8", "r9"),
     call_number="rax",
     call_instruction=b"\x0f\x05",
-    calls={"mmap": 9, "munmap": 11, "rt_sigaction": 13, "getpid": 39},
+    calls={
+        "close": 3,
+        "mmap": 9,
+        "munmap": 11,
+        "rt_sigaction": 13,
+        "mremap": 25,
+        "getpid": 39,
+        "memfd_create": 319,
+    },
     assemble_guard=x86_64.assemble,
     blocked_unseen=(0x4D8, 0x4C8),
     interrupted={

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from insn import boundaries
+from insn import Windows, boundaries
 from insn.elf import Image, open_image
 from insn.model import Instruction
 from insn.symbols import Symbol, SymbolKind, Symbols
@@ -73,6 +73,11 @@ class Functions:
             and start != self.image.entry
             and self.image.executable(start)
         ]
+
+    @cached_property
+    def windows(self) -> Windows:
+        """What a jump written over the file's code would displace."""
+        return Windows(self.image)
 
     @cached_property
     def no_returns(self) -> dict[int, str]:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterable
 
+from insn import Windows
 from insn.errors import InsnError
 from uprobes.errors import (
     Ambiguous,
@@ -136,6 +137,14 @@ class Resolver:
             return functions.image.read(location.elf_address, size)
         except InsnError:
             return b""
+
+    def windows(self, location: Location) -> Windows | None:
+        """Return the judge of jumps over the code of a location's file; None without a file.
+
+        The location must come from this resolver.
+        """
+        functions = self._files.named(location.path)
+        return None if functions is None else functions.windows
 
     def in_file(self, spec: str, path: str | None = None) -> Resolution:
         """Resolve a spec whose object is a file, without any process.

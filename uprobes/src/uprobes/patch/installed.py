@@ -1,0 +1,96 @@
+"""A set of programs installed in one process, with the memory that they count and record in."""
+
+import mmap
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Self
+
+from uprobes.errors import ProbeError
+from uprobes.patch.arena import Arena
+from uprobes.patch.shared import SharedMemory
+from uprobes.patch.site import Site
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ubp.programs import RingLayout
+    from uprobes.process import Process
+
+
+def _not_bound() -> None:
+    raise ProbeError("nobody traces this process any more", hint="`uprobes remove PID`")
+
+
+class Installed:
+    """What one installation put in; `target.install` makes it.
+
+    `sites` are the places that are in, `refused` the errors of the others. `memory` is shared with
+    the process: `layout` says where its rings are, from `ring_at` on (None without).
+    """
+
+    def __init__(
+        self,
+        process: "Process",
+        shared: SharedMemory,
+        arena: Arena,
+        sites: list[Site],
+        layout: "RingLayout | None",
+        ring_at: int,
+    ) -> None:
+        self.pid = process.pid
+        self.shared = shared
+        self.arena = arena
+        self.sites = sites
+        self.layout = layout
+        self.ring_at = ring_at
+        self.refused: list[ProbeError] = []
+        self.stays = False
+        """Whether it is left in the process when we detach."""
+        self._remove: Callable[[], object] = _not_bound
+
+    @property
+    def memory(self) -> mmap.mmap:
+        """The shared memory, as the process writes it right now; nothing in it can be trusted."""
+        return self.shared.view
+
+    def results(self, site: Site) -> dict[str, object]:
+        """Return what the program of a site has counted so far."""
+        from ubp.programs import cells
+
+        size = cells.size(site.program)
+        return cells.read(site.program, self.memory[site.cells : site.cells + size])
+
+    def bind(self, remove: Callable[[], object]) -> Self:
+        """Say how it is taken out of the process."""
+        self._remove = remove
+        return self
+
+    def remove(self) -> None:
+        """Take all of it out of the process; what was counted and recorded can still be read."""
+        self._remove()
+
+    def detach(self) -> None:
+        """Leave it in the process when the target is detached from; it goes on counting."""
+        self.stays = True
+
+    def mappings(self) -> Iterator[tuple[int, int]]:
+        """Give start and end of everything that it has mapped in the process."""
+        for area in self.arena.areas:
+            yield area.start, area.end
+        yield from self.shared.mappings()
+
+    def drop(self, site: Site, error: ProbeError) -> None:
+        """Note that a site could not be put in after all."""
+        self.sites.remove(site)
+        self.refused.append(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: "TracebackType | None",
+    ) -> None:
+        if not self.stays:
+            self.remove()

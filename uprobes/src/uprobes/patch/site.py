@@ -1,0 +1,52 @@
+"""What is wanted of a place, and what stands there once it is installed."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from insn import Method, Reason
+from ubp import Patch
+from uprobes.location import Location
+
+if TYPE_CHECKING:
+    from ubp.programs import Program
+
+IN_PROCESS = (Method.JUMP, Method.TRAP)
+"""The methods that run in the process itself, the cheaper one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A program to run at a place; `method` forces `jump` or `trap`."""
+
+    location: Location
+    program: "Program"
+    method: Method | None = None
+
+    @property
+    def address(self) -> int:
+        """The run-time address of the probe point."""
+        return self.location.address
+
+
+@dataclass(slots=True)
+class Site:
+    """One place at which a program is installed.
+
+    `cells` is where its program counts, as an offset in the shared memory; `number` is what its
+    records are marked with. `trampoline` and `size` say where the code stands that runs.
+    """
+
+    number: int
+    location: Location
+    program: "Program"
+    method: Method
+    cells: int
+    why_not: dict[Method, Reason] = field(default_factory=dict)
+    trampoline: int = 0
+    size: int = 0
+    patch: Patch | None = None
+
+    @property
+    def address(self) -> int:
+        """The run-time address of the probe point."""
+        return self.location.address
