@@ -113,11 +113,12 @@ def aimed(code, arch, random):
 
 def copy_record(copy, step, arch):
     scratch = arch.registers.index(copy.scratch) if copy.scratch else NO_REGISTER
-    flat = [number for offset, original in copy.boundaries for number in (offset, 0, original)]
+    pushed = dict(copy.pushed)
+    flat = [n for at, original in copy.boundaries for n in (at, pushed.get(at, 0), original)]
     flat += [0] * (3 * 48 - len(flat))
     return COPY.pack(
         copy.address, copy.scratch_value, len(copy.code), step, copy.fixups.value, scratch,
-        len(copy.boundaries), 0, copy.code, *flat,
+        len(copy.boundaries), copy.overwrites, copy.code, *flat,
     )  # fmt: skip
 
 

@@ -47,7 +47,11 @@ ffe0, 0 | 2, 3 | -
 e2fe 4889e5 c3, 0 | 5, 0 | -
 4889e5 cc c3, 0 | 3, 0 | not-displaceable
 31c0 0f05 c3, 0 | 2, 0 | not-displaceable
-31c0 ffd0 c3, 0 | 2, 0 | not-displaceable
+31c0 ffd0 c3, 0 | 2, 0 | call-inside
+31c0 90 ffd0 c3, 0 | 5, 0 | -
+ffd0 909090 c3, 0 | 0, 0 | call-inside
+ff5500 9090 c3, 0 | 0, 0 | call-inside
+ff9500000000 c3, 0 | 6, 0 | -
 4889e5 4889e5 06 c3, 0 | 6, 0 | undecoded-function
 4889e5 4889e5 c3, 1 | 0, 0 | not-a-boundary
 48b80102030405060708 c3, 0 | 10, 0 | -

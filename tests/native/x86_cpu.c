@@ -38,10 +38,10 @@ enum { CODE_64 = 0x33, CODE_32 = 0x23, FLAT = 0x2b, CODE_16 = 0x07, DATA_16 = 0x
 static const int ORDER[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                               REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
-struct boundary { uint32_t offset; uint32_t pad; uint64_t original; };
+struct boundary { uint32_t offset, pushed; uint64_t original; };
 struct copy {
     uint64_t address, scratch_value;
-    uint32_t length, step, fixups, scratch, boundaries, pad;
+    uint32_t length, step, fixups, scratch, boundaries, overwrites;
     uint8_t code[128];
     struct boundary boundary[BOUNDARIES];
 };
@@ -286,9 +286,17 @@ static void map_back(const struct copy *copy, struct state *end) {
         if (end->ip == copy->address + copy->boundary[n].offset) {
             if (end->fault == end->ip) end->fault = copy->boundary[n].original;
             end->ip = copy->boundary[n].original;
+            end->registers[4] += copy->boundary[n].pushed;
             return;
         }
     }
+}
+
+/* Make what the copy may have overwritten below the stack pointer the same. */
+static void forget_below(const struct copy *copy, const struct state *end, const uint8_t *expected) {
+    uint64_t top = (end->registers[4] & (bits == 16 ? 0xffff : ~0ull)) - (bits == 16 ? 0 : STACK);
+    if (copy->overwrites <= top && top <= AREA)
+        memcpy(stack + top - copy->overwrites, expected + top - copy->overwrites, copy->overwrites);
 }
 
 /* Name the first thing that differs, NULL when nothing does. */
@@ -415,6 +423,7 @@ int main(void) {
                 }
                 if (copy->step) repair(copy, &input, &copied.state, &state);
                 else map_back(copy, &copied.state);
+                forget_below(copy, &copied.state, after + AREA);
                 const char *what = difference(&in_place, &copied, &input, text, sizeof text);
                 if (!what && memcmp(after, data, AREA)) what = "data";
                 if (!what && memcmp(after + AREA, stack, AREA)) what = "stack";

@@ -168,8 +168,11 @@ class Relocated:
     """Code that does at `address` what the original instructions did where they were.
 
     `boundaries` pairs every offset in `code` at which a thread can be found with the original
-    address that stands for it (state there is what it would be there). `scratch` is the register
-    that must hold `scratch_value` while the copy runs.
+    address that stands for it: the state there is what it would be there, and a thread may be
+    moved there. At the offsets that `pushed` lists too (an indirect call under way), the stack
+    pointer is that many bytes too low: they must be added; what lies below it is lost. `scratch`
+    is the register that must hold `scratch_value` while the copy runs. Up to `overwrites` bytes
+    below the stack pointer that the original leaves alone may be overwritten.
     """
 
     address: int
@@ -178,6 +181,8 @@ class Relocated:
     boundaries: tuple[tuple[int, int], ...]
     scratch: str | None = None
     scratch_value: int = 0
+    pushed: tuple[tuple[int, int], ...] = ()
+    overwrites: int = 0
 
 
 class Registers(Protocol):

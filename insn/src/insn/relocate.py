@@ -19,9 +19,10 @@ def relocate(
 
     Without `back` the result is the bare copy of one instruction, to be single-stepped and then
     repaired as its `fixups` say. With `back` the copy runs freely and ends in a jump to that
-    address; nothing is left to repair. `expand_calls` lets a direct call that comes last push its
-    original return address by itself (it is not a call any more then: a shadow stack would
-    notice).
+    address; nothing is left to repair. `expand_calls` lets a call that comes last push its
+    original return address by itself, and then jump: it is not a call any more, which a shadow
+    stack would notice and the CPU's return predictor does. Registers and flags are those of a
+    call; an indirect call may overwrite a little more of the stack (`Relocated.overwrites`).
 
     Raises NotRelocatable with the reason, OutOfReach when a memory operand cannot be reached from
     `to`.

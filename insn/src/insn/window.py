@@ -47,9 +47,16 @@ REASONS: tuple[Reason | None, ...] = (
         "the function holds bytes that are no instructions, which may hide a branch under the jump",
         "use trap",
     ),
+    Reason(
+        "call-inside",
+        "a call under the jump would return into it",
+        "use trap, or probe the instruction behind the call",
+    ),
 )
 """What the numbers in a window's `reason` mean; 0: a jump may be written."""
-_SAFE, _NO_BOUNDARY, _NOT_DISPLACEABLE, _ENTERED, _NO_ROOM, _UNDECODED = range(len(REASONS))
+_SAFE, _NO_BOUNDARY, _NOT_DISPLACEABLE, _ENTERED, _NO_ROOM, _UNDECODED, _CALL_INSIDE = range(
+    len(REASONS)
+)
 
 WINDOW = np.dtype(
     [
@@ -68,6 +75,7 @@ address that is entered, or the instruction that cannot be displaced, when that 
 """
 
 _LEAVES = [FLOWS.index(flow) for flow in (Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN, Flow.FAR)]
+_CALLS = [FLOWS.index(flow) for flow in (Flow.CALL, Flow.INDIRECT_CALL)]
 _JUMP_BIT = np.uint8(1 << METHODS.index(Method.JUMP))
 
 
@@ -164,10 +172,15 @@ class Windows:
             padding = self._is_padding[index_here]
             no_room = gap | (left & ~padding)
             bad = ~no_room & ~left & (here["methods"] & _JUMP_BIT == 0)
+            after = out["end"][active] + here["length"]
+            inner = ~no_room & ~bad & ~left & np.isin(here["flow"], _CALLS)
+            inner &= after < hole_ends[active]
             out["reason"][active[no_room]] = _NO_ROOM
             out["reason"][active[bad]] = _NOT_DISPLACEABLE
             out["target"][active[bad]] = here["address"][bad]
-            good = ~no_room & ~bad
+            out["reason"][active[inner]] = _CALL_INSIDE
+            out["target"][active[inner]] = here["address"][inner]
+            good = ~no_room & ~bad & ~inner
             moved = active[good & ~left]
             out["end"][moved] += here["length"][good & ~left]
             out["count"][moved] += 1

@@ -30,10 +30,10 @@ _CLASSES: dict[str, tuple[tuple[Method, ...], str]] = {
     "returns-elsewhere": (_IN_SLOT, "returns-elsewhere"),
     "xbegin": ((Method.INLINE, *_IN_SLOT), "xbegin"),
 }
-# A direct call may still run in a trampoline, which pushes the original return address itself.
+# A call may still run in a trampoline, which pushes the original return address itself.
 _FLOWS: dict[Flow, tuple[tuple[Method, ...], str]] = {
     Flow.CALL: ((Method.BOOST,), "pushes-address"),
-    Flow.INDIRECT_CALL: (_FREE_COPY, "pushes-address"),
+    Flow.INDIRECT_CALL: ((Method.BOOST,), "pushes-address"),
 }
 _BY_IP_16 = frozenset({Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL, Flow.INDIRECT_CALL})
 

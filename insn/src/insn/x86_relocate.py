@@ -1,10 +1,12 @@
 """Makes x86 code that does at another address what instructions do where they are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from insn.errors import NotRelocatable, OutOfReach
 from insn.model import Fixups, Flow, Instruction, Method, Relocated
 from insn.reasons import REASONS
+from insn.x86_calls import pieces
 from insn.x86_detail import Detail, Encoding
 from insn.x86_judge import judge
 
@@ -27,7 +29,8 @@ _CLASS_FIXUPS = {
     "system-call": Fixups.SYSTEM_CALL,
 }
 _DIRECT = frozenset({Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL})
-_NEVER_FALLS_THROUGH = frozenset({Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN})
+_CALLS = frozenset({Flow.CALL, Flow.INDIRECT_CALL})
+_NEVER_FALLS_THROUGH = frozenset({Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN}) | _CALLS
 _S32 = range(-(1 << 31), 1 << 31)
 
 
@@ -164,6 +167,8 @@ class _Run:
         self.inner: list[tuple[int, int, int]] = []
         # (offset of the displacement, constant): what is read from behind the code
         self.constants: list[tuple[int, bytes]] = []
+        self.pushed: list[tuple[int, int]] = []
+        self.overwrites = 0
         # A jump to the first instruction is a new visit to what replaced it: it must leave the
         # copy.
         self.inside = {instruction.address for instruction in run[1:]}
@@ -181,8 +186,8 @@ class _Run:
             self.starts[instruction.address] = len(self.code)
             self.boundary(instruction.address)
             detail = _detail(instruction)
-            if detail.row.flow is Flow.CALL:
-                self.call(instruction)
+            if detail.row.flow in _CALLS:
+                self.call(instruction, detail)
             elif detail.row.flow in _DIRECT:
                 self.branch(instruction, detail)
             elif detail.pc_relative:
@@ -190,11 +195,18 @@ class _Run:
             else:
                 self.code += instruction.code
         last = self.run[-1].flow
-        if last not in _NEVER_FALLS_THROUGH and last is not Flow.CALL:
+        if last not in _NEVER_FALLS_THROUGH:
             self.boundary(self.back)
             self.jump(self.back)
         self.patch()
-        return Relocated(self.to, bytes(self.code), Fixups.NONE, tuple(self.boundaries))
+        return Relocated(
+            self.to,
+            bytes(self.code),
+            Fixups.NONE,
+            tuple(self.boundaries),
+            pushed=tuple(self.pushed),
+            overwrites=self.overwrites,
+        )
 
     def memory(self, instruction: Instruction, detail: Detail) -> None:
         code = _displaced(instruction, detail, self.here())
@@ -269,11 +281,8 @@ class _Run:
         self.jump(target)
         self.code[skip + 1] = len(self.code) - skip - 2
 
-    def call(self, instruction: Instruction) -> None:
-        """Push the original return address, then jump.
-
-        The push is one instruction, so that the state behind it is already the callee's.
-        """
+    def call(self, instruction: Instruction, detail: Detail) -> None:
+        """Push the original return address, then jump."""
         if not self.expand_calls:
             why = REASONS["pushes-address"]
             raise NotRelocatable(why.why, address=instruction.address, hint=why.hint)
@@ -283,6 +292,13 @@ class _Run:
                 address=instruction.address,
                 hint="end the run at the call",
             )
+        if detail.row.flow is Flow.INDIRECT_CALL:
+            self.indirect_call(instruction, detail)
+        else:
+            self.direct_call(instruction)
+
+    def direct_call(self, instruction: Instruction) -> None:
+        """Push with one instruction, so that the state behind it is already the callee's."""
         target = self.checked_target(instruction)
         if _detail(instruction).operand_size * 8 != self.bits:
             raise NotRelocatable(
@@ -298,6 +314,20 @@ class _Run:
             self.code += b"\x68" + pushed.to_bytes(self.bits // 8, "little")
         self.boundary(target)
         self.jump(target)
+
+    def indirect_call(self, instruction: Instruction, detail: Detail) -> None:
+        """See `x86_calls`: each instruction of it is a place where the call has not happened."""
+        for piece in pieces(instruction, detail):
+            if piece.pushed:
+                self.boundary(instruction.address)
+                self.pushed.append((len(self.code), piece.pushed))
+            self.overwrites = max(self.overwrites, piece.pushed)
+            if piece.operand and detail.pc_relative:
+                self.memory(replace(instruction, code=piece.code), detail)
+                continue
+            self.code += piece.code
+            if piece.constant:
+                self.constants.append((len(self.code) - 4, piece.constant))
 
     def patch(self) -> None:
         for offset, size, target in self.inner:
