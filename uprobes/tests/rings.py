@@ -2,11 +2,11 @@
 
 import mmap
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 
-PAGE = 4096
+from ubp.programs.ring import RingMode
+
 WORD = 1 << 64
 
 DTYPE = np.dtype(
@@ -19,31 +19,11 @@ DTYPE = np.dtype(
 )
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The layout as the writers and the reader agree on it."""
-
-    rings: int = 1
-    capacity: int = 8
-    record_size: int = 32
-    overwrite: bool = False
-
-    def control(self, ring):
-        return PAGE + 128 * ring
-
-    @property
-    def _first(self):
-        return -(-(PAGE + 128 * self.rings) // PAGE) * PAGE
-
-    def data(self, ring):
-        return self._first + ring * self.capacity * self.record_size
-
-    @property
-    def size(self):
-        return -(-self.data(self.rings) // PAGE) * PAGE
-
-    def memory(self):
-        return mmap.mmap(-1, self.size)
+def memory_of(layout):
+    """Make the shared memory of a layout, as it is before the first record."""
+    memory = mmap.mmap(-1, layout.size)
+    memory[: len(layout.header())] = layout.header()
+    return memory
 
 
 class Writer:
@@ -67,23 +47,18 @@ class Writer:
         return self.data + (index % self.layout.capacity) * self.layout.record_size
 
     def steps(self, number, probe=0):
-        """Write one record; yields between the steps, and gives whether it was written."""
+        """Write one record; yields between the steps."""
         self.attempts += 1
-        capacity = self.layout.capacity
-        while True:
-            index = self._word(self.control)
-            if not self.layout.overwrite and index - self._word(self.control + 64) >= capacity:
-                self._add(self.control + 8)
-                return False
-            free = self._word(self._slot(index)) == max(index - capacity + 1, 0)
-            if free or not self.layout.overwrite:
-                # Between reading and writing the head nobody else may come: cmpxchg.
-                self._set(self.control, index + 1)
-                if free:
-                    break
-            else:
-                self._add(self.control + 8)
-                return False
+        capacity, drop = self.layout.capacity, self.layout.mode is RingMode.DROP
+        index = self._word(self.control)
+        if drop and (index - self._word(self.control + 64)) % WORD >= capacity:
+            self._add(self.control + 8)
+            return
+        free = self._word(self._slot(index)) == max(index - capacity + 1, 0)
+        # Between reading and writing the head nobody else may come: cmpxchg.
+        self._set(self.control, index + 1)
+        if not free:
+            return
         yield "reserved"
         struct.pack_into("<II", self.memory, self._slot(index) + 8, probe, 0)
         struct.pack_into("<Q", self.memory, self._slot(index) + 16, number)
@@ -91,13 +66,8 @@ class Writer:
         struct.pack_into("<Q", self.memory, self._slot(index) + 24, number)
         yield "filled"
         self._set(self._slot(index), index + 1)
-        return True
 
     def write(self, number, probe=0):
         """Write one record at once."""
         for _ in self.steps(number, probe):
             pass
-
-    @property
-    def lost(self):
-        return self._word(self.control + 8)

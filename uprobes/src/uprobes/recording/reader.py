@@ -6,9 +6,10 @@ copy, the index of the next record is ours, and a head that can't be makes the r
 size, and every reading ends after at most one lap.
 
 A record stands whole in its slot when its commit word is its index + 1. Where it is not, the word
-says why: that of the lap before, so a writer is on its way or was killed (a *hole*, given up
-after a grace time in which others went on); anything else, so the writer found the slot's
-last writer still in it and took the next index.
+says why: that of the lap before, so a writer is on its way or was killed, which is given up after a
+grace time in which others went on; anything else, so the writer found the slot's last writer
+still in it and passed it over. Each index without a record is one record lost (the protocol
+stands in `ubp.programs.ring`).
 """
 
 import mmap
@@ -17,14 +18,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ubp.programs import ring
+
 Words = NDArray[np.uint64]
 Raw = NDArray[np.void]
-Memory = mmap.mmap | memoryview | bytearray
+Memory = mmap.mmap | memoryview | bytearray | bytes
 
 WORD = 1 << 64
-HEAD, LOST, TAIL = 0, 1, 8
+CONTROL_WORDS = ring.CONTROL_SIZE // 8
+HEAD, LOST, TAIL = ring.HEAD // 8, ring.LOST // 8, ring.TAIL // 8
 """Words of a control block."""
-CONTROL_WORDS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ NOTHING = Ready(0, 0)
 class RingReader:
     """One ring of shared memory: `control` and `data` are offsets, `capacity` a power of two.
 
-    `grace_s` is how long a record that was begun may stay unfinished while others behind it are.
+    `grace_s` is how long a record that was begun may stay unfinished while others behind it are
+    not; with `keep` the writers do not get their slots back.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class RingReader:
         record_size: int,
         overwrite: bool,
         grace_s: float,
+        keep: bool = False,
     ) -> None:
         self._control: Words = np.frombuffer(memory, np.uint64, CONTROL_WORDS, control)
         self._slots: Raw = np.frombuffer(memory, f"V{record_size}", capacity, data)
@@ -72,10 +77,10 @@ class RingReader:
         self._capacity = capacity
         self._overwrite = overwrite
         self._grace_s = grace_s
-        self._hole_slots: set[int] = set()
+        self._tells = not overwrite and not keep
         self._blocked: tuple[int, int, float] | None = None
         """The index that holds us up, the head when it began to, and since when."""
-        self.holes = self.overwritten = self.skipped = self.damaged = 0
+        self.holes = self.overwritten = self.damaged = 0
         self.next = self._begin()
 
     def _begin(self) -> int:
@@ -119,7 +124,7 @@ class RingReader:
         return result
 
     def _with_gaps(self, whole: NDArray[np.bool_], head: int, now: float, *, final: bool) -> Ready:
-        """Decide about each index without a record: skipped, given up, or worth waiting for."""
+        """Decide about each index without a record: lost, or worth waiting for."""
         given_up = self.next if not final else head
         if self._blocked is not None:
             index, then, since = self._blocked
@@ -127,36 +132,21 @@ class RingReader:
             if index == self.next and behind and now - since >= self._grace_s:
                 given_up = then
         reach = (given_up - self.next) % WORD
-        holes = skipped = 0
-        for position in np.flatnonzero(~whole).tolist():
+        missing = np.flatnonzero(~whole)
+        for position in missing[missing >= reach].tolist():
             index = (self.next + position) % WORD
-            slot = index & (self._capacity - 1)
-            if self._begun(index, slot):
-                if position >= reach:
-                    whole = whole[:position]
-                    self._block(position, head, now)
-                    break
-                # A slot whose last writer came back too late was left out by this one's.
-                if slot in self._hole_slots:
-                    self._hole_slots.discard(slot)
-                    skipped += 1
-                else:
-                    self._hole_slots.add(slot)
-                    holes += 1
-            else:
-                skipped += 1
+            commit = int(self._commits[index & (self._capacity - 1)])
+            if commit == (index + 1) % WORD:
+                whole[position] = True  # it was finished since we looked
+            elif commit == (0 if index < self._capacity else (index - self._capacity + 1) % WORD):
+                whole = whole[:position]
+                self._block(index, head, now)
+                break
         else:
             self._blocked = None
-        self.skipped += skipped
-        return Ready(self.next, len(whole), whole, holes)
+        return Ready(self.next, len(whole), whole, int(np.count_nonzero(~whole)))
 
-    def _begun(self, index: int, slot: int) -> bool:
-        """Whether a writer may be, or may have been, at work on an index without a record."""
-        before = 0 if index < self._capacity else (index - self._capacity + 1) % WORD
-        return int(self._commits[slot]) == before
-
-    def _block(self, position: int, head: int, now: float) -> None:
-        index = (self.next + position) % WORD
+    def _block(self, index: int, head: int, now: float) -> None:
         if self._blocked is None or self._blocked[0] != index:
             self._blocked = (index, head, now)
 
@@ -209,7 +199,7 @@ class RingReader:
     def _go_on_at(self, index: int) -> None:
         self.next = index % WORD
         self._blocked = None if self._blocked and self._blocked[0] != self.next else self._blocked
-        if not self._overwrite:
+        if self._tells:
             self._control[TAIL] = self.next
 
     def _segments(self, first: int, count: int) -> list[tuple[int, int, int]]:

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ubp.programs.ring import RingLayout, RingMode
 from uprobes.errors import ProbeError
 from uprobes.recording.clock import Clock
 from uprobes.recording.reader import Memory, RingReader
@@ -17,45 +18,6 @@ Records = NDArray[Any]
 
 GRACE_S = 0.5
 """How long a record that was begun may stay unfinished while others behind it are not."""
-PROBE_OFFSET = 8
-"""Where a record holds the number of its probe."""
-
-
-class Layout(Protocol):
-    """What must be known of the memory, from whoever made it and never from the memory itself."""
-
-    @property
-    def rings(self) -> int:
-        """How many rings there are."""
-        ...
-
-    @property
-    def capacity(self) -> int:
-        """Records per ring, a power of two."""
-        ...
-
-    @property
-    def record_size(self) -> int:
-        """Bytes per record, a multiple of 8."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Bytes of all of it."""
-        ...
-
-    @property
-    def overwrite(self) -> bool:
-        """Whether new records overwrite the oldest; else they are lost where there is no room."""
-        ...
-
-    def control(self, ring: int) -> int:
-        """Return the offset of a ring's control block."""
-        ...
-
-    def data(self, ring: int) -> int:
-        """Return the offset of a ring's first record."""
-        ...
 
 
 class RingDamaged(ProbeError):
@@ -69,14 +31,16 @@ class Ring:
 
     `dtype` names the fields in a record of `layout.record_size` bytes. With a `clock`, the fields
     `times` become nanoseconds of CLOCK_MONOTONIC and `durations` nanoseconds; records come in the
-    order of `order`. A record whose probe number is not below `probes` is forged and left out.
+    order of `order`. With `keep`, what is read stays in the memory for whoever reads it next, and
+    the memory may be read-only.
+    A record whose probe number is not below `probes` is forged and left out.
     Raises RingDamaged where `memory` is too small for the layout.
     """
 
     def __init__(
         self,
         memory: Memory,
-        layout: Layout,
+        layout: RingLayout,
         dtype: np.dtype[Any],
         *,
         probes: int,
@@ -84,6 +48,7 @@ class Ring:
         times: tuple[str, ...] = (),
         durations: tuple[str, ...] = (),
         order: str | None = None,
+        keep: bool = False,
         grace_s: float = GRACE_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -100,7 +65,7 @@ class Ring:
         self._durations = durations
         self._order = order
         self._now = now
-        self._overwrite = layout.overwrite
+        self._overwrite = layout.mode is RingMode.OVERWRITE
         self._readers = [
             RingReader(
                 memory,
@@ -108,8 +73,9 @@ class Ring:
                 layout.data(ring),
                 capacity=layout.capacity,
                 record_size=layout.record_size,
-                overwrite=layout.overwrite,
+                overwrite=self._overwrite,
                 grace_s=grace_s,
+                keep=keep,
             )
             for ring in range(layout.rings)
         ]
@@ -177,7 +143,7 @@ class Ring:
 
     @property
     def holes(self) -> int:
-        """Of those, how many were begun and never finished: their threads ended."""
+        """Of those, how many were begun and never finished, or passed over for such a one."""
         return sum(reader.holes for reader in self._readers)
 
     @property
