@@ -1,8 +1,9 @@
 """A small assembler for x86-64: just what code that we put into a process is made of.
 
-Operands are register names (`rax`, 64 bit; `eax` forms are asked for with `size=4`), `Mem(base,
-offset)`, label names in jumps and `lea_label`, and integers. Encodings are those of the Intel SDM
-vol. 2; each method is one instruction.
+Operands are register names (always the 64-bit name; `size` in bytes says how much of it is meant),
+`Mem(base, offset, index, scale)` or `Thread(offset)` memory, `Near(symbol, offset)` for what lies
+within ±2 GiB at a place known later, label names in jumps and `lea_label`, and integers. Encodings
+are those of the Intel SDM vol. 2; each method is one instruction.
 """
 
 import struct
@@ -18,14 +19,52 @@ CONDITIONS = {
     "s": 8, "ns": 9, "p": 10, "np": 11, "l": 12, "ge": 13, "le": 14, "g": 15,
 }  # fmt: skip
 ARITHMETIC = {"add": 0, "or": 1, "and": 4, "sub": 5, "xor": 6, "cmp": 7}
+UNARY = {"not": 2, "neg": 3, "mul": 4, "imul": 5, "div": 6, "idiv": 7}
+SHIFTS = {"rol": 0, "ror": 1, "shl": 4, "shr": 5, "sar": 7}
+SCALES = {1: 0, 2: 1, 4: 2, 8: 3}
+LOCK = b"\xf0"
 
 
 @dataclass(frozen=True, slots=True)
 class Mem:
-    """The memory at a register plus an offset."""
+    """The memory at a register, plus another times 1, 2, 4 or 8, plus an offset."""
 
     base: str
     offset: int = 0
+    index: str | None = None
+    scale: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """The memory at a signed 32-bit offset from the thread pointer, `fs:[offset]`."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The memory `offset` bytes behind a symbol whose address is said later, within ±2 GiB."""
+
+    symbol: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A field of the code that counts from the program counter to something outside.
+
+    `at` is where its four bytes stand, `end` the end of its instruction, both from the code's
+    first byte.
+    """
+
+    at: int
+    end: int
+    symbol: str
+    offset: int
+
+
+Operand = str | Mem | Thread | Near
 
 
 class Assembler:
@@ -33,14 +72,21 @@ class Assembler:
 
     def __init__(self, origin: int = 0) -> None:
         self.origin = origin
+        self._externals: list[External] = []
         self._parts = bytearray()
         self._labels: dict[str, int] = {}
         self._references: list[tuple[int, str]] = []
+        self._hot: tuple[int, frozenset[str]] | None = None
 
     @property
     def here(self) -> int:
         """The address of the next byte."""
         return self.origin + len(self._parts)
+
+    @property
+    def position(self) -> int:
+        """How many bytes were put in."""
+        return len(self._parts)
 
     def label(self, name: str) -> None:
         """Name the next byte; raises ValueError when the name is taken."""
@@ -49,65 +95,164 @@ class Assembler:
         self._labels[name] = len(self._parts)
 
     def address(self, name: str) -> int:
-        """Return the address of a label; raises KeyError."""
-        return self.origin + self._labels[name]
+        """Return the address of a label; raises KeyError. Right once all code is there."""
+        return self.origin + self._place_of(name)
 
     def raw(self, code: bytes) -> None:
         """Put bytes in as they are."""
         self._parts += code
 
     def code(self) -> bytes:
-        """Return the bytes, labels resolved; raises KeyError for a label that is nowhere."""
-        code = bytearray(self._parts)
+        """Return the bytes, labels resolved; raises KeyError for a label that is nowhere.
+
+        Fields that refer to a symbol are zero: `externals` lists them.
+        """
+        hot = len(self._parts) if self._hot is None else self._hot[0]
+        code = self._parts[hot:] + self._parts[:hot]
         for at, name in self._references:
-            struct.pack_into("<i", code, at, self._labels[name] - (at + 4))
+            at = self.place(at)
+            struct.pack_into("<i", code, at, self._place_of(name) - (at + 4))
         return bytes(code)
+
+    def begin_cold(self) -> None:
+        """Let what follows stand in front of all that was there before.
+
+        So code can fall through at its end and still have parts that are seldom run.
+        """
+        self._hot = (len(self._parts), frozenset(self._labels))
+
+    def place(self, at: int) -> int:
+        """Say where in `code` the byte is that was the `at`-th to be put in."""
+        if self._hot is None:
+            return at
+        hot = self._hot[0]
+        return at - hot if at >= hot else at + len(self._parts) - hot
+
+    def _place_of(self, name: str) -> int:
+        at = self._labels[name]
+        if self._hot is not None and at == self._hot[0] and name in self._hot[1]:
+            return len(self._parts)
+        return self.place(at)
+
+    def externals(self) -> list[External]:
+        """Return the fields that refer to symbols, by their places in `code`."""
+        ends = [(e, self.place(e.at)) for e in self._externals]
+        return [External(at, at + e.end - e.at, e.symbol, e.offset) for e, at in ends]
 
     # -- encoding -------------------------------------------------------------------------------
 
-    def _modrm(self, opcode: bytes, field: int, operand: str | Mem, size: int) -> None:
-        base = NUMBERS[operand if isinstance(operand, str) else operand.base]
-        rex = 0x40 | (8 if size == 8 else 0) | (field >> 3) << 2 | base >> 3
-        if rex != 0x40 or size == 1:
-            self._parts.append(rex)
-        self._parts += opcode
+    def _modrm(
+        self,
+        opcode: bytes,
+        field: int,
+        operand: Operand,
+        size: int,
+        immediate: bytes = b"",
+        prefix: bytes = b"",
+    ) -> None:
+        parts = self._parts
+        base = index = 0
         if isinstance(operand, str):
-            self._parts.append(0xC0 | (field & 7) << 3 | base & 7)
-            return
-        self._parts.append(0x80 | (field & 7) << 3 | base & 7)
-        if base & 7 == 4:
-            self._parts.append(0x24)
-        self._parts += struct.pack("<i", operand.offset)
+            base = NUMBERS[operand]
+        elif isinstance(operand, Mem):
+            base = NUMBERS[operand.base]
+            index = NUMBERS[operand.index] if operand.index else 0
+        elif isinstance(operand, Thread):
+            parts.append(0x64)
+        if size == 2:
+            parts.append(0x66)
+        parts += prefix
+        rex = 0x40 | (8 if size == 8 else 0) | (field >> 3) << 2 | (index >> 3) << 1 | base >> 3
+        if rex != 0x40 or size == 1:
+            parts.append(rex)
+        parts += opcode
+        field = (field & 7) << 3
+        if isinstance(operand, str):
+            parts.append(0xC0 | field | base & 7)
+        elif isinstance(operand, Mem):
+            self._address(operand, field, base & 7)
+        elif isinstance(operand, Thread):
+            parts.append(4 | field)
+            parts += b"\x25" + struct.pack("<i", operand.offset)
+        else:
+            parts.append(5 | field)
+            at = len(parts)
+            parts += bytes(4)
+            end = len(parts) + len(immediate)
+            self._externals.append(External(at, end, operand.symbol, operand.offset))
+        parts += immediate
+
+    def _address(self, operand: Mem, field: int, base: int) -> None:
+        offset = operand.offset
+        short = -128 <= offset < 128
+        mode = 0 if offset == 0 and base != 5 else 0x40 if short else 0x80
+        if operand.index is not None:
+            if operand.index == "rsp":
+                raise ValueError("rsp cannot be an index")
+            index = NUMBERS[operand.index] & 7
+            self._parts += bytes([mode | field | 4, SCALES[operand.scale] << 6 | index << 3 | base])
+        else:
+            self._parts.append(mode | field | base)
+            if base == 4:
+                self._parts.append(0x24)
+        if mode == 0x40:
+            self._parts += struct.pack("<b", offset)
+        elif mode:
+            self._parts += struct.pack("<i", offset)
 
     def _refer(self, name: str) -> None:
         self._references.append((len(self._parts), name))
         self._parts += bytes(4)
 
-    # -- instructions ---------------------------------------------------------------------------
+    # -- moves ----------------------------------------------------------------------------------
 
-    def mov(self, to: str | Mem, source: str | Mem | int, size: int = 8) -> None:
-        """Move between registers and memory, or an integer into a register; sizes 1, 4 and 8."""
+    def mov(self, to: Operand, source: Operand | int, size: int = 8) -> None:
+        """Move between registers and memory, or an integer into either.
+
+        A 4-byte move into a register clears its upper half; one of 1 or 2 bytes leaves the rest.
+        """
         if isinstance(source, int):
-            assert isinstance(to, str)
-            if 0 <= source < 1 << 32:
-                number = NUMBERS[to]
-                self._parts += bytes([0x41] if number > 7 else [])
-                self._parts += bytes([0xB8 | number & 7]) + struct.pack("<I", source)
-            else:
-                number = NUMBERS[to]
-                self._parts += bytes([0x48 | number >> 3, 0xB8 | number & 7])
-                self._parts += struct.pack("<Q", source & (1 << 64) - 1)
-        elif isinstance(source, Mem):
+            self._mov_integer(to, source, size)
+        elif isinstance(source, str):
+            self._modrm(b"\x88" if size == 1 else b"\x89", NUMBERS[source], to, size)
+        else:
             assert isinstance(to, str)
             self._modrm(b"\x8a" if size == 1 else b"\x8b", NUMBERS[to], source, size)
-        else:
-            self._modrm(b"\x88" if size == 1 else b"\x89", NUMBERS[source], to, size)
 
-    def load_byte(self, to: str, source: Mem) -> None:
+    def _mov_integer(self, to: Operand, value: int, size: int) -> None:
+        if not isinstance(to, str):
+            width = min(size, 4)
+            field = (value & (1 << 8 * width) - 1).to_bytes(width, "little")
+            if size == 8 and not -(1 << 31) <= value < 1 << 31:
+                raise ValueError(f"{value:#x} does not fit a signed 32-bit field")
+            self._modrm(b"\xc6" if size == 1 else b"\xc7", 0, to, size, field)
+            return
+        number = NUMBERS[to]
+        if 0 <= value < 1 << 32:
+            self._parts += bytes([0x41] if number > 7 else [])
+            self._parts += bytes([0xB8 | number & 7]) + struct.pack("<I", value)
+        elif -(1 << 31) <= value < 0 or value >= (1 << 64) - (1 << 31):
+            self._modrm(b"\xc7", 0, to, 8, (value & (1 << 32) - 1).to_bytes(4, "little"))
+        else:
+            self._parts += bytes([0x48 | number >> 3, 0xB8 | number & 7])
+            self._parts += struct.pack("<Q", value & (1 << 64) - 1)
+
+    def load_byte(self, to: str, source: Operand) -> None:
         """Load a byte, zero-extended."""
         self._modrm(b"\x0f\xb6", NUMBERS[to], source, 8)
 
-    def lea(self, to: str, source: Mem) -> None:
+    def extend(self, to: str, source: Operand, size: int, signed: bool) -> None:
+        """Load 1, 2, 4 or 8 bytes into a whole register, with zeros or the sign in front."""
+        if size == 8 or (size == 4 and not signed):
+            self.mov(to, source, size)
+        elif size == 4:
+            self._modrm(b"\x63", NUMBERS[to], source, 8)
+        else:
+            opcode = {(1, False): 0xB6, (2, False): 0xB7, (1, True): 0xBE, (2, True): 0xBF}
+            # The 64-bit form also names sil, dil, … where the source is one byte of a register.
+            self._modrm(bytes([0x0F, opcode[size, signed]]), NUMBERS[to], source, 8)
+
+    def lea(self, to: str, source: Mem | Near) -> None:
         """Put an address into a register; no flag changes."""
         self._modrm(b"\x8d", NUMBERS[to], source, 8)
 
@@ -128,27 +273,129 @@ class Assembler:
         self._parts += b"\xff\x25"
         self._parts += struct.pack("<i", address - self.here - 4)
 
-    def arithmetic(self, what: str, to: str | Mem, source: str | Mem | int, size: int = 8) -> None:
+    def cmov(self, condition: str, to: str, source: Operand, size: int = 8) -> None:
+        """Move into a register on one of `CONDITIONS`; memory is read in any case."""
+        self._modrm(bytes([0x0F, 0x40 | CONDITIONS[condition]]), NUMBERS[to], source, size)
+
+    def set_if(self, condition: str, to: Operand) -> None:
+        """Set a byte to 1 or 0 on one of `CONDITIONS`."""
+        self._modrm(bytes([0x0F, 0x90 | CONDITIONS[condition]]), 0, to, 1)
+
+    def push(self, register: str) -> None:
+        """Push a register."""
+        number = NUMBERS[register]
+        self._parts += bytes([0x41] if number > 7 else []) + bytes([0x50 | number & 7])
+
+    def pop(self, register: str) -> None:
+        """Pop a register."""
+        number = NUMBERS[register]
+        self._parts += bytes([0x41] if number > 7 else []) + bytes([0x58 | number & 7])
+
+    # -- arithmetic -----------------------------------------------------------------------------
+
+    def arithmetic(self, what: str, to: Operand, source: Operand | int, size: int = 8) -> None:
         """Do one of `ARITHMETIC` between registers, memory and a signed 32-bit integer."""
+        self._arithmetic(what, to, source, size, b"")
+
+    def _arithmetic(
+        self, what: str, to: Operand, source: Operand | int, size: int, prefix: bytes
+    ) -> None:
         number = ARITHMETIC[what]
+        wide = 0 if size == 1 else 1
         if isinstance(source, int):
-            self._modrm(b"\x81", number, to, size)
-            self._parts += struct.pack("<i", source)
-        elif isinstance(source, Mem):
-            assert isinstance(to, str)
-            self._modrm(bytes([number << 3 | 3]), NUMBERS[to], source, size)
+            short = size > 1 and -128 <= source < 128
+            width = 1 if short else min(size, 4)
+            field = source.to_bytes(width, "little", signed=source < 0 or short or size == 8)
+            opcode = b"\x83" if short else b"\x81" if wide else b"\x80"
+            self._modrm(opcode, number, to, size, field, prefix)
+        elif isinstance(source, str):
+            self._modrm(bytes([number << 3 | wide]), NUMBERS[source], to, size, b"", prefix)
         else:
-            self._modrm(bytes([number << 3 | 1]), NUMBERS[source], to, size)
+            assert isinstance(to, str)
+            self._modrm(bytes([number << 3 | 2 | wide]), NUMBERS[to], source, size, b"", prefix)
+
+    def test(self, left: Operand, right: str | int, size: int = 8) -> None:
+        """Compare the bits that both have with zero."""
+        if isinstance(right, int):
+            width = min(size, 4)
+            field = right.to_bytes(width, "little", signed=right < 0 or size == 8)
+            self._modrm(b"\xf6" if size == 1 else b"\xf7", 0, left, size, field)
+        else:
+            self._modrm(b"\x84" if size == 1 else b"\x85", NUMBERS[right], left, size)
+
+    def unary(self, what: str, operand: Operand, size: int = 8) -> None:
+        """Do one of `UNARY`; multiplications and divisions are of rdx:rax by the operand."""
+        self._modrm(b"\xf6" if size == 1 else b"\xf7", UNARY[what], operand, size)
+
+    def imul(self, to: str, source: Operand, by: int | None = None, size: int = 8) -> None:
+        """Multiply into a register: by the source, or the source by a signed 32-bit integer."""
+        if by is None:
+            self._modrm(b"\x0f\xaf", NUMBERS[to], source, size)
+        elif -128 <= by < 128:
+            self._modrm(b"\x6b", NUMBERS[to], source, size, struct.pack("<b", by))
+        else:
+            width = min(size, 4)
+            field = by.to_bytes(width, "little", signed=True)
+            self._modrm(b"\x69", NUMBERS[to], source, size, field)
+
+    def shift(self, what: str, operand: Operand, count: int, size: int = 8) -> None:
+        """Do one of `SHIFTS` by a constant number of bits."""
+        opcode = b"\xc0" if size == 1 else b"\xc1"
+        self._modrm(opcode, SHIFTS[what], operand, size, bytes([count]))
 
     def shift_right(self, register: str, count: int) -> None:
         """Shift a register right, zeros coming in."""
-        self._modrm(b"\xc1", 5, register, 8)
-        self._parts.append(count)
+        self.shift("shr", register, count)
 
     def shift_left(self, register: str, count: int) -> None:
         """Shift a register left, zeros coming in."""
-        self._modrm(b"\xc1", 4, register, 8)
-        self._parts.append(count)
+        self.shift("shl", register, count)
+
+    def shift_pair_right(self, to: str, upper: str, count: int) -> None:
+        """Shift a register right, the bits of another coming in from above (shrd)."""
+        self._modrm(b"\x0f\xac", NUMBERS[upper], to, 8, bytes([count]))
+
+    def extend_sign(self) -> None:
+        """Fill rdx with the sign of rax (cqo)."""
+        self._parts += b"\x48\x99"
+
+    def bsr(self, to: str, source: Operand, size: int = 8) -> None:
+        """Find the highest bit set; the result is undefined, and zf set, without one."""
+        self._modrm(b"\x0f\xbd", NUMBERS[to], source, size)
+
+    def lzcnt(self, to: str, source: Operand, size: int = 8) -> None:
+        """Count the zero bits in front (CPUs without it do bsr instead)."""
+        self._modrm(b"\x0f\xbd", NUMBERS[to], source, size, b"", b"\xf3")
+
+    # -- what other threads see at once ---------------------------------------------------------
+
+    def lock_inc(self, to: Operand, size: int = 8) -> None:
+        """Add one to memory, atomically; cf stays."""
+        self._modrm(b"\xfe" if size == 1 else b"\xff", 0, to, size, b"", LOCK)
+
+    def lock_dec(self, to: Operand, size: int = 8) -> None:
+        """Take one from memory, atomically; cf stays."""
+        self._modrm(b"\xfe" if size == 1 else b"\xff", 1, to, size, b"", LOCK)
+
+    def lock_arithmetic(self, what: str, to: Operand, source: str | int, size: int = 8) -> None:
+        """Do one of `ARITHMETIC` on memory, atomically."""
+        self._arithmetic(what, to, source, size, LOCK)
+
+    def lock_xadd(self, to: Operand, register: str, size: int = 8) -> None:
+        """Add a register to memory, atomically; the register gets what stood there."""
+        opcode = b"\x0f\xc0" if size == 1 else b"\x0f\xc1"
+        self._modrm(opcode, NUMBERS[register], to, size, b"", LOCK)
+
+    def lock_cmpxchg(self, to: Operand, register: str, size: int = 8) -> None:
+        """Store a register where rax's value stands, else load it into rax; zf tells."""
+        opcode = b"\x0f\xb0" if size == 1 else b"\x0f\xb1"
+        self._modrm(opcode, NUMBERS[register], to, size, b"", LOCK)
+
+    def xchg(self, to: Operand, register: str, size: int = 8) -> None:
+        """Exchange a register with memory or another; with memory atomically."""
+        self._modrm(b"\x86" if size == 1 else b"\x87", NUMBERS[register], to, size)
+
+    # -- control --------------------------------------------------------------------------------
 
     def jump(self, name: str) -> None:
         """Jump to a label."""
@@ -165,19 +412,13 @@ class Assembler:
         self._parts.append(0xE8)
         self._refer(name)
 
-    def jump_to(self, register: str) -> None:
-        """Jump to the address in a register."""
-        self._modrm(b"\xff", 4, register, 4)
+    def jump_to(self, target: str | Mem) -> None:
+        """Jump to the address in a register or in memory."""
+        self._modrm(b"\xff", 4, target, 4)
 
-    def push(self, register: str) -> None:
-        """Push a register."""
-        number = NUMBERS[register]
-        self._parts += bytes([0x41] if number > 7 else []) + bytes([0x50 | number & 7])
-
-    def pop(self, register: str) -> None:
-        """Pop a register."""
-        number = NUMBERS[register]
-        self._parts += bytes([0x41] if number > 7 else []) + bytes([0x58 | number & 7])
+    def call_to(self, target: str | Mem) -> None:
+        """Call the address in a register or in memory."""
+        self._modrm(b"\xff", 2, target, 4)
 
     def ret(self) -> None:
         """Return."""
@@ -190,3 +431,43 @@ class Assembler:
     def int3(self) -> None:
         """Trap."""
         self._parts.append(0xCC)
+
+    def pause(self) -> None:
+        """Tell the CPU that we wait in a loop."""
+        self._parts += b"\xf3\x90"
+
+    # -- flags, clocks, CPUs --------------------------------------------------------------------
+
+    def push_flags(self) -> None:
+        """Push the flags."""
+        self._parts.append(0x9C)
+
+    def pop_flags(self) -> None:
+        """Pop the flags; slow, and it may set the trap flag."""
+        self._parts.append(0x9D)
+
+    def lahf(self) -> None:
+        """Put sf, zf, af, pf and cf into ah."""
+        self._parts.append(0x9F)
+
+    def sahf(self) -> None:
+        """Load sf, zf, af, pf and cf from ah."""
+        self._parts.append(0x9E)
+
+    def rdtsc(self) -> None:
+        """Read the time stamp counter into edx:eax."""
+        self._parts += b"\x0f\x31"
+
+    def rdtscp(self) -> None:
+        """Read the time stamp counter into edx:eax, and the number of the CPU into ecx."""
+        self._parts += b"\x0f\x01\xf9"
+
+    def rdpid(self, to: str) -> None:
+        """Read the number of the CPU (bits 0-11; above them that of its node)."""
+        number = NUMBERS[to]
+        self._parts += b"\xf3" + bytes([0x41] if number > 7 else [])
+        self._parts += bytes([0x0F, 0xC7, 0xF8 | number & 7])
+
+    def lsl(self, to: str, selector: str) -> None:
+        """Read the limit of a segment (Linux keeps the number of the CPU in that of 0x7b)."""
+        self._modrm(b"\x0f\x03", NUMBERS[to], selector, 4)

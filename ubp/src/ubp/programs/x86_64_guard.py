@@ -1,0 +1,95 @@
+"""Reading memory that may not be there: by process_vm_readv on the process itself, which tells.
+
+One routine in the cold part copies up to 4096 bytes; it takes the address in rax, the size in rdx
+and where to in rcx, and gives in rax how many bytes came. At most two pages are read, each as a
+part of its own: parts are copied or not (process_vm_readv(2)). Every process may read itself.
+"""
+
+from typing import TYPE_CHECKING
+
+from ubp.programs.errors import ProgramError
+from ubp.programs.model import Value
+from ubp.x86_assembler import Assembler, Mem
+
+if TYPE_CHECKING:
+    from ubp.programs.x86_64_values import Values
+
+BUFFER = "read"
+"""The word on the stack that words are read into."""
+ROUTINE = "copy"
+TOUCHED = ("rax", "rcx", "rdx")
+_KEPT = ("rdi", "rsi", "r8", "r9", "r10", "r11")
+_PARTS = 48
+_LOCAL, _FIRST, _SECOND = 0, 16, 32
+PAGE = 4096
+SYS_GETPID, SYS_READV = 39, 310
+
+
+def load_word(
+    values: "Values", base: Value, offset: int, size: int, signed: bool, to: str, pool: list[str]
+) -> None:
+    """Load a word of memory into a register, or go to the label `fail`."""
+    a, frame = values.a, values.frame
+    values.load(base, to, pool)
+    buffer = frame.word(BUFFER)
+    frame.touch_flags()
+    frame.touch(*TOUCHED)
+    a.lea("rax", Mem(to, offset))
+    a.mov("rdx", size)
+    a.lea("rcx", buffer)
+    call(values)
+    a.arithmetic("cmp", "rax", size, size=4)
+    a.jump_if("ne", values.fail)
+    a.extend(to, buffer, size, signed)
+
+
+def call(values: "Values") -> None:
+    """Call the routine; raises ProgramError where no system call may be made."""
+    if not values.shape.may_call:
+        raise ProgramError(
+            "memory would have to be read by a system call, and none may be made there",
+            code="needs-system-call",
+            hint="use registers and arguments only, or a method with a handler",
+        )
+    values.copies = True
+    values.frame.word(BUFFER)
+    values.a.call(ROUTINE)
+
+
+def routine(a: Assembler) -> None:
+    """Put the routine here."""
+    a.label(ROUTINE)
+    for register in _KEPT:
+        a.push(register)
+    a.lea("rsp", Mem("rsp", -_PARTS))
+    a.mov(Mem("rsp", _LOCAL), "rcx")
+    a.mov(Mem("rsp", _LOCAL + 8), "rdx")
+    a.mov(Mem("rsp", _FIRST), "rax")
+    a.mov("rcx", "rax", size=4)
+    a.arithmetic("and", "rcx", PAGE - 1, size=4)
+    a.mov("rsi", PAGE)
+    a.arithmetic("sub", "rsi", "rcx")
+    a.arithmetic("cmp", "rsi", "rdx")
+    a.cmov("a", "rsi", "rdx")
+    a.mov(Mem("rsp", _FIRST + 8), "rsi")
+    a.arithmetic("add", "rax", "rsi")
+    a.mov(Mem("rsp", _SECOND), "rax")
+    a.arithmetic("sub", "rdx", "rsi")
+    a.mov(Mem("rsp", _SECOND + 8), "rdx")
+    a.mov("rax", SYS_GETPID)
+    a.syscall()
+    a.mov("rdi", "rax")
+    a.mov("rsi", "rsp")
+    a.mov("rdx", 1)
+    a.lea("r10", Mem("rsp", _FIRST))
+    a.mov("r8", 2)
+    a.arithmetic("xor", "r9", "r9", size=4)
+    a.mov("rax", SYS_READV)
+    a.syscall()
+    a.arithmetic("xor", "rcx", "rcx", size=4)
+    a.test("rax", "rax")
+    a.cmov("s", "rax", "rcx")
+    a.lea("rsp", Mem("rsp", _PARTS))
+    for register in reversed(_KEPT):
+        a.pop(register)
+    a.ret()

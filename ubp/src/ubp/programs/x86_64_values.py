@@ -1,0 +1,430 @@
+"""Values and conditions as x86-64 instructions."""
+
+from ubp.programs import x86_64_guard as guard
+from ubp.programs.errors import ProgramError
+from ubp.programs.model import (
+    MIRRORED,
+    And,
+    Argument,
+    Binary,
+    Cast,
+    Compare,
+    Condition,
+    Constant,
+    Cpu,
+    Elapsed,
+    Not,
+    Operator,
+    Or,
+    Pid,
+    Register,
+    Relation,
+    ReturnValue,
+    Scaled,
+    StackPointer,
+    Tid,
+    Time,
+    Truth,
+    Value,
+    Word,
+    is_signed,
+)
+from ubp.programs.shape import Shape
+from ubp.programs.x86_64_frame import Frame
+from ubp.x86_assembler import NUMBERS, Assembler, Mem, Operand, Thread
+
+ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+PAGE = 4096
+SYS_GETPID, SYS_GETTID = 39, 186
+CPU_SELECTOR = 0x7B
+CPU_MASK = 0xFFF
+PLAIN = {
+    Operator.ADD: "add",
+    Operator.SUBTRACT: "sub",
+    Operator.AND: "and",
+    Operator.OR: "or",
+    Operator.XOR: "xor",
+}
+UNSIGNED = {
+    Relation.EQUAL: "e", Relation.DIFFERENT: "ne", Relation.LESS: "b", Relation.AT_MOST: "be",
+    Relation.GREATER: "a", Relation.AT_LEAST: "ae",
+}  # fmt: skip
+SIGNED = UNSIGNED | {
+    Relation.LESS: "l", Relation.AT_MOST: "le", Relation.GREATER: "g", Relation.AT_LEAST: "ge",
+}  # fmt: skip
+OPPOSITE = {
+    "e": "ne", "ne": "e", "b": "ae", "ae": "b", "be": "a", "a": "be",
+    "l": "ge", "ge": "l", "le": "g", "g": "le",
+}  # fmt: skip
+NEGATIVE_IS_LESS = (Relation.DIFFERENT, Relation.LESS, Relation.AT_MOST)
+"""What holds between a negative number and one that is not."""
+
+
+class Values:
+    """Code for the values of one shape; `fail` is the label to go to when one can't be had."""
+
+    def __init__(self, a: Assembler, frame: Frame, shape: Shape, name: str) -> None:
+        self.a = a
+        self.frame = frame
+        self.shape = shape
+        self.name = name
+        self.fail = ""
+        self.kept: dict[Value, Mem] = {}
+        """Values that were computed before and are kept in memory: those of the entry."""
+        self.returning = False
+        self.copies = False
+        self._labels = 0
+
+    def new_label(self) -> str:
+        """Return a label that is not yet used."""
+        self._labels += 1
+        return f"{self.name}{self._labels}"
+
+    # -- values ---------------------------------------------------------------------------------
+
+    def source(self, value: Value) -> str | Mem | int | None:
+        """Return what an instruction can name as it is, None for what must be computed."""
+        match value:
+            case Constant(number):
+                number -= (1 << 64) if number >= (1 << 64) - (1 << 31) else 0
+                return number if -(1 << 31) <= number < 1 << 31 else None
+            case Argument(n) if n < len(ARGUMENTS):
+                return self.kept.get(value) or self.frame.own(ARGUMENTS[n])
+            case Register("rsp"):
+                return None
+            case Register(name):
+                if name not in NUMBERS:
+                    raise ProgramError(
+                        f"there is no register {name!r} to be read",
+                        code="no-such-value",
+                        hint=", ".join(NUMBERS),
+                    )
+                return self.frame.own(name)
+            case ReturnValue():
+                self._only_at_returns("the return value")
+                return self.frame.own("rax")
+        return self.kept.get(value)
+
+    def registers(self, value: Value, pool: list[str]) -> tuple[str, list[str]]:
+        """Return a register that holds a value, its own one if it has one, and what is left."""
+        source = self.source(value)
+        if isinstance(source, str):
+            return source, pool
+        if not pool:
+            raise ProgramError(
+                "the expression is nested too deeply",
+                code="too-large",
+                hint="put the nested part first: a + (b + c) needs more than b + c + a",
+            )
+        self.load(value, pool[0], pool[1:])
+        return pool[0], pool[1:]
+
+    def load(self, value: Value, to: str, pool: list[str]) -> None:
+        """Put a value into a register; those of `pool` and the temporaries are overwritten."""
+        a = self.a
+        self.frame.touch(to)
+        source = self.source(value)
+        if isinstance(source, int):
+            a.mov(to, source)
+        elif source is not None:
+            if source != to:
+                a.mov(to, source)
+        else:
+            self._compute(value, to, pool)
+
+    def _compute(self, value: Value, to: str, pool: list[str]) -> None:
+        a, frame = self.a, self.frame
+        match value:
+            case Constant(number):
+                a.mov(to, number)
+            case Argument(n):
+                self._stack_argument(n, to)
+            case StackPointer() | Register("rsp"):
+                a.lea(to, Mem("rsp", frame.depth))
+            case Time():
+                self.clock(to)
+            case Elapsed():
+                self._only_at_returns("the elapsed time")
+                raise AssertionError("the elapsed time is always kept")
+            case Tid():
+                self.tid(to)
+            case Pid():
+                self.system_call(SYS_GETPID, to, "the number of the process")
+            case Cpu():
+                self.cpu(to)
+            case Word(base, offset, size, signed):
+                guard.load_word(self, base, offset, size, signed, to, pool)
+            case Binary(operator, left, right):
+                self._binary(operator, left, right, is_signed(value), to, pool)
+            case Cast(inner, size, signed):
+                self.load(inner, to, pool)
+                if size < 8:
+                    a.extend(to, to, size, signed)
+            case Scaled(inner, multiplier, shift):
+                self.load(inner, to, pool)
+                frame.touch("rax", "rdx")
+                frame.touch_flags()
+                a.mov("rax", multiplier)
+                a.unary("mul", to)
+                if shift:
+                    a.shift_pair_right("rax", "rdx", shift)
+                a.mov(to, "rax")
+
+    def clock(self, to: str) -> None:
+        """Put the time stamp counter into a register."""
+        self.frame.touch("rax", "rdx", to)
+        self.frame.touch_flags()
+        self.a.rdtsc()
+        self.a.shift_left("rdx", 32)
+        self.a.arithmetic("or", "rax", "rdx")
+        if to != "rax":
+            self.a.mov(to, "rax")
+
+    def tid(self, to: str) -> None:
+        """Put the thread's number into a register."""
+        if self.shape.tid_offset is None:
+            self.system_call(SYS_GETTID, to, "the number of the thread")
+        else:
+            self.a.mov(to, Thread(self.shape.tid_offset), size=4)
+
+    def cpu(self, to: str) -> None:
+        """Put the number of the CPU into a register."""
+        if self.shape.cpu_offset is not None:
+            self.a.mov(to, Thread(self.shape.cpu_offset), size=4)
+            return
+        if self.shape.has_rdpid:
+            self.a.rdpid(to)
+        else:
+            self.a.mov(to, CPU_SELECTOR)
+            self.frame.touch_flags(frozenset({"zf"}))
+            self.a.lsl(to, to)
+        self.frame.touch_flags()
+        self.a.arithmetic("and", to, CPU_MASK, size=4)
+
+    def system_call(self, number: int, to: str, what: str) -> None:
+        """Make a system call without arguments; rcx and r11 are kept."""
+        if not self.shape.may_call:
+            raise ProgramError(
+                f"{what} can only be had by a system call, and none may be made there",
+                code="needs-system-call",
+            )
+        keep = self.frame.word("r11")
+        self.frame.touch("rax", "rcx", to)
+        self.a.mov(keep, "r11")
+        self.a.mov("rax", number)
+        self.a.syscall()
+        self.a.mov("r11", keep)
+        self.a.mov(to, "rax", size=4)
+
+    def _stack_argument(self, number: int, to: str) -> None:
+        """Load an argument from the stack: directly in the page of the return address."""
+        if not self.shape.at_entry or self.returning:
+            raise ProgramError(
+                f"argument {number} is on the stack, and only known where the function begins",
+                code="no-such-value",
+                hint="probe the function's first instruction",
+            )
+        a, frame = self.a, self.frame
+        offset = 8 * (number - len(ARGUMENTS) + 1)
+        frame.touch_flags()
+        far, done = self.new_label(), self.new_label()
+        a.lea(to, Mem("rsp", frame.depth))
+        a.arithmetic("and", to, PAGE - 1, size=4)
+        a.arithmetic("cmp", to, PAGE - 8 - offset, size=4)
+        a.jump_if("a", far)
+        a.mov(to, Mem("rsp", frame.depth + offset))
+        a.label(done)
+        fail = self.fail
+        may_call = self.shape.may_call
+
+        def cold() -> None:
+            a.label(far)
+            if may_call:
+                self.fail, before = fail, self.fail
+                self.load(Word(StackPointer(), offset), to, [])
+                self.fail = before
+                a.jump(done)
+            else:
+                a.jump(fail)
+
+        frame.cold(cold)
+
+    def _only_at_returns(self, what: str) -> None:
+        if not self.returning:
+            raise ProgramError(
+                f"{what} is only known where a function returns",
+                code="no-such-value",
+                hint="probe its return",
+            )
+
+    # -- two values to one ----------------------------------------------------------------------
+
+    def _binary(
+        self, operator: Operator, left: Value, right: Value, signed: bool, to: str, pool: list[str]
+    ) -> None:
+        a = self.a
+        self.frame.touch_flags()
+        if operator in (Operator.LEFT, Operator.RIGHT):
+            assert isinstance(right, Constant)
+            self.load(left, to, pool)
+            names = {Operator.LEFT: "shl", Operator.RIGHT: "sar" if signed else "shr"}
+            a.shift(names[operator], to, right.value)
+            return
+        other: Operand | int | None = self.source(right)
+        if other is None or other == to:
+            # The deeper side first: fewer registers are needed at a time.
+            if not pool:
+                self.registers(right, pool)
+            other = pool[0]
+            if depth(right) > depth(left):
+                self.load(right, other, [to, *pool[1:]])
+                self.load(left, to, pool[1:])
+            else:
+                self.load(left, to, pool)
+                self.load(right, other, pool[1:])
+        else:
+            self.load(left, to, pool)
+        if operator in PLAIN:
+            a.arithmetic(PLAIN[operator], to, other)
+        elif operator is Operator.MULTIPLY:
+            if isinstance(other, int):
+                a.imul(to, to, other)
+            else:
+                a.imul(to, other)
+        else:
+            self._divide(operator, to, other, right, signed)
+
+    def _divide(
+        self, operator: Operator, to: str, by: Operand | int, right: Value, signed: bool
+    ) -> None:
+        """Divide, rounding down."""
+        a = self.a
+        rest = operator is Operator.MODULO
+        if isinstance(right, Constant) and right.value > 0 and not right.value & (right.value - 1):
+            if not rest:
+                a.shift("sar" if signed else "shr", to, right.value.bit_length() - 1)
+            elif right.value <= 1 << 31:
+                a.arithmetic("and", to, right.value - 1)
+            else:
+                self.frame.touch("rax")
+                a.mov("rax", right.value - 1)
+                a.arithmetic("and", to, "rax")
+            return
+        self.frame.touch("rax", "rcx", "rdx")
+        a.mov("rcx", by)
+        if not isinstance(right, Constant):
+            a.test("rcx", "rcx")
+            a.jump_if("e", self.fail)
+        if not signed:
+            a.mov("rax", to)
+            a.arithmetic("xor", "rdx", "rdx", size=4)
+            a.unary("div", "rcx")
+            a.mov(to, "rdx" if rest else "rax")
+            return
+        whole, done = self.new_label(), self.new_label()
+        # The least number divided by -1 does not fit, and traps.
+        a.arithmetic("cmp", "rcx", -1)
+        a.jump_if("ne", whole)
+        if rest:
+            a.mov(to, 0)
+        else:
+            a.unary("neg", to)
+        a.jump(done)
+        a.label(whole)
+        a.mov("rax", to)
+        a.extend_sign()
+        a.unary("idiv", "rcx")
+        a.mov(to, "rdx" if rest else "rax")
+        a.test("rdx", "rdx")
+        a.jump_if("e", done)
+        a.arithmetic("xor", "rdx", "rcx")
+        a.jump_if("ns", done)
+        if rest:
+            a.arithmetic("add", to, "rcx")
+        else:
+            a.arithmetic("sub", to, 1)
+        a.label(done)
+
+    # -- conditions -----------------------------------------------------------------------------
+
+    def branch(self, condition: Condition, target: str, when: bool) -> None:
+        """Jump to a label when a condition holds (or, not `when`, when it does not)."""
+        match condition:
+            case Not(part):
+                self.branch(part, target, not when)
+            case And(parts) | Or(parts):
+                if isinstance(condition, Or) == when:
+                    for part in parts:
+                        self.branch(part, target, when)
+                    return
+                through = self.new_label()
+                for part in parts[:-1]:
+                    self.branch(part, through, not when)
+                self.branch(parts[-1], target, when)
+                self.a.label(through)
+            case Truth(value):
+                self.frame.touch_flags()
+                register, _ = self.registers(value, self.frame.pool())
+                self.a.test(register, register)
+                self.a.jump_if("ne" if when else "e", target)
+            case Compare(relation, left, right):
+                self._compare(relation, left, right, target, when)
+
+    def _compare(
+        self, relation: Relation, left: Value, right: Value, target: str, when: bool
+    ) -> None:
+        a = self.a
+        self.frame.touch_flags()
+        if isinstance(left, Constant) or depth(right) > depth(left):
+            relation, left, right = MIRRORED[relation], right, left
+        signs = (is_signed(left), is_signed(right))
+        if isinstance(right, Constant):
+            signs = (signs[0], signs[0])
+        elif signs == (False, True):
+            relation, left, right, signs = MIRRORED[relation], right, left, (True, False)
+        known = ""
+        one: Operand
+        size = 8
+        source = self.source(right)
+        if (
+            isinstance(left, Tid)
+            and self.shape.tid_offset is not None
+            and isinstance(source, int)
+            and source >= 0
+        ):
+            one, size, pool = Thread(self.shape.tid_offset), 4, self.frame.pool()
+        else:
+            own = self.source(left)
+            if isinstance(own, Mem) and isinstance(source, int):
+                one, pool = own, self.frame.pool()
+            else:
+                one, pool = self.registers(left, self.frame.pool())
+        two = source if source is not None else self.registers(right, pool)[0]
+        if signs == (True, False):
+            known = self.new_label()
+            assert isinstance(one, str)
+            a.test(one, one)
+            if (relation in NEGATIVE_IS_LESS) == when:
+                a.jump_if("s", target)
+            else:
+                a.jump_if("s", known)
+        a.arithmetic("cmp", one, two, size=size)
+        test = (SIGNED if signs == (True, True) else UNSIGNED)[relation]
+        a.jump_if(test if when else OPPOSITE[test], target)
+        if known:
+            a.label(known)
+
+
+def depth(value: Value) -> int:
+    """Say how deeply a value is nested."""
+    match value:
+        case Binary(_, left, right):
+            one, two = depth(left), depth(right)
+            return max(one, two) if one != two else one + 1
+        case Word(base):
+            return max(depth(base), 1)
+        case Cast(inner) | Scaled(inner):
+            return max(depth(inner), 1)
+        case Constant() | Register() | Argument() | ReturnValue():
+            return 0
+    return 1
