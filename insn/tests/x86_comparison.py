@@ -3,7 +3,15 @@
 from collections import Counter
 
 import capstone
-from x86_differences import ALONE, SILENT, Case, explain, explains_flow, explains_length
+from x86_differences import (
+    ALONE,
+    SILENT,
+    Case,
+    explain,
+    explains_flow,
+    explains_length,
+    explains_target,
+)
 from x86_others import ADDRESS, iced, objdump_readings
 from x86_samples import ARCHES
 
@@ -78,7 +86,9 @@ class Comparison:
             self.met[decoder, "other", "apx"] += 1
             return
         target = ours.pc_relative.target if ours.pc_relative else None
-        if (ours.length, target) != (theirs.length, theirs.target):
+        if ours.length != theirs.length:
+            self.unlisted.append(f"{decoder}: {ours}, {ours.length}: {theirs}")
+        if target != theirs.target and not explains_target(decoder, ours):
             self.unlisted.append(f"{decoder}: {ours}, {target}: {theirs}")
         if not explains_flow(decoder, ours, theirs.flow):
             self.unlisted.append(f"{decoder}: {ours}, {ours.flow}: {theirs}")

@@ -137,6 +137,7 @@ KNOWN = (
         Space.TWO,
         Space.THREE_38,
         Space.THREE_3A,
+        Space.NOW,
         beside=(b"\xf2\xf3", b"\x66\x67"),
     ),
     _known(
