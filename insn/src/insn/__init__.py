@@ -44,13 +44,14 @@ if TYPE_CHECKING:
     from insn.corpus import scan_file, scan_files
     from insn.elf import Image, open_image
     from insn.targets import CodeMap
-    from insn.window import PatchWindow, Windows, patch_window
+    from insn.window import JumpForm, PatchWindow, Windows, patch_window
 
 # These need numpy, which takes longer to import than all the rest: they are loaded when first used.
 _ON_DEMAND = {
     "Boundary": "insn.boundary",
     "CodeMap": "insn.targets",
     "Image": "insn.elf",
+    "JumpForm": "insn.window",
     "PatchWindow": "insn.window",
     "Windows": "insn.window",
     "boundaries": "insn.boundary",
@@ -90,6 +91,7 @@ __all__ = [
     "Image",
     "InsnError",
     "Instruction",
+    "JumpForm",
     "MalformedFile",
     "Memory",
     "Method",

@@ -36,7 +36,11 @@ class Arch:
     Sizes are bytes. `breakpoint` is what is written over an instruction, `trap_advance` how far
     the program counter stands behind it when the trap is reported. `fill` is the byte that unused
     executable memory holds. `red_zone` is how much below the stack pointer belongs to the running
-    function.
+    function. `jump_field` is where in a jump its displacement begins, which counts from the
+    jump's end and fills the rest, lowest byte first; 0 when jumps are made in another way.
+    `short_jump` makes the jump of `short_jump_size` bytes, and raises OutOfReach like `jump`; 0
+    when there is none. `entry_marks` are instructions that compilers put only where control may
+    arrive indirectly.
     """
 
     name: str
@@ -63,6 +67,10 @@ class Arch:
     emulator: Callable[["Instruction"], Emulator]
     only_moves_ip: Callable[["Instruction"], bool]
     jump: Callable[[int, int], bytes]
+    jump_field: int = 0
+    short_jump_size: int = 0
+    short_jump: Callable[[int, int], bytes] | None = None
+    entry_marks: tuple[bytes, ...] = ()
 
     @property
     def address_mask(self) -> int:

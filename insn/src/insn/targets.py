@@ -108,10 +108,27 @@ class CodeMap:
             image.landing_pads,
             self.functions,
             self._jump_tables,
+            self._marked,
             np.array([image.entry], np.uint64),
         ]
         together = np.unique(np.concatenate(found))
         return np.concatenate([np.empty(0, np.uint64), *(_within(together, s) for s in image.text)])
+
+    @cached_property
+    def _marked(self) -> Addresses:
+        """The instructions that mark where control may arrive indirectly (x86: endbr)."""
+        records = self.instructions
+        found = [np.empty(0, np.uint64)]
+        for stretch in self.image.text:
+            text = np.frombuffer(stretch.code, np.uint8)
+            for mark in self.image.arch.entry_marks:
+                here = records["address"][records["length"] == len(mark)]
+                here = here[(here >= stretch.address) & (here < stretch.end)]
+                at = (here - np.uint64(stretch.address)).astype(np.intp)
+                for place, byte in enumerate(mark):
+                    at = at[text[at + place] == byte]
+                found.append(at.astype(np.uint64) + np.uint64(stretch.address))
+        return np.concatenate(found)
 
     @cached_property
     def _absolute(self) -> Addresses:

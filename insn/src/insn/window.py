@@ -2,89 +2,76 @@
 
 The rules (window: the displaced instructions; hole: the bytes that the jump itself takes):
 
-- every displaced instruction may run in a trampoline (its verdict allows `jump`); - control enters
-the hole nowhere but at its first byte; - where control leaves the window for good before the hole
-is full, only padding follows, which nothing enters; - nothing in the function is undecodable: a
-hidden branch could lead anywhere.
+- every displaced instruction may run in a trampoline (its verdict allows `jump`);
+- a call is displaced only as the last instruction: it returns behind the window, never into it;
+- control enters the hole nowhere but at its first byte;
+- where control leaves the window for good before the hole is full, only padding follows, which
+  nothing enters;
+- nothing in the function is undecodable: a hidden branch could lead anywhere.
+
+Where the plain jump does not fit, two other forms may: see `JumpForm`.
 """
 
-from collections.abc import Sequence
+import enum
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from insn import padding
+from insn.arch import Arch
+from insn.displacing import (
+    NO_BOUNDARY,
+    NOT_DISPLACEABLE,
+    OVERLAPS,
+    REASONS,
+    SAFE,
+    UNDECODED,
+    WINDOW,
+    Displacing,
+)
 from insn.elf import Image
-from insn.forms import FLOWS, METHODS, refusals
-from insn.model import Flow, Instruction, Method, Reason
+from insn.errors import OutOfReach
+from insn.forms import refusals
+from insn.model import Instruction, Method, Reason
 from insn.targets import Addresses, CodeMap
 
-REASONS: tuple[Reason | None, ...] = (
-    None,
-    Reason(
-        "not-a-boundary",
-        "no instruction is known to start there",
-        "name a function, or an instruction of one",
-    ),
-    Reason(
-        "not-displaceable",
-        "an instruction under the jump cannot run elsewhere",
-        "use trap, or a method with a handler",
-    ),
-    Reason(
-        "entered-inside",
-        "control can arrive between the first and the last byte of the jump",
-        "use trap, or probe another instruction",
-    ),
-    Reason(
-        "no-room",
-        "the code ends before there is room for a jump",
-        "use trap",
-    ),
-    Reason(
-        "undecoded-function",
-        "the function holds bytes that are no instructions, which may hide a branch under the jump",
-        "use trap",
-    ),
-    Reason(
-        "call-inside",
-        "a call under the jump would return into it",
-        "use trap, or probe the instruction behind the call",
-    ),
-)
-"""What the numbers in a window's `reason` mean; 0: a jump may be written."""
-_SAFE, _NO_BOUNDARY, _NOT_DISPLACEABLE, _ENTERED, _NO_ROOM, _UNDECODED, _CALL_INSIDE = range(
-    len(REASONS)
-)
+__all__ = [
+    "JUMP_FORMS", "REASONS", "WINDOW", "JumpForm", "PatchWindow", "Windows", "patch_window",
+    "patch_windows",
+]  # fmt: skip
 
-WINDOW = np.dtype(
-    [
-        ("address", "<u8"),
-        ("end", "<u8"),
-        ("target", "<u8"),
-        ("count", "u1"),
-        ("padding", "u1"),
-        ("reason", "u1"),
-    ]
-)
-"""One window: `count` instructions from `address` to `end` are displaced.
+_HIGHEST = np.uint64((1 << 64) - 1)
 
-The last `padding` bytes of the hole lie behind them. `reason` indexes `REASONS`; `target` is the
-address that is entered, or the instruction that cannot be displaced, when that is the reason.
-"""
 
-_LEAVES = [FLOWS.index(flow) for flow in (Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN, Flow.FAR)]
-_CALLS = [FLOWS.index(flow) for flow in (Flow.CALL, Flow.INDIRECT_CALL)]
-_JUMP_BIT = np.uint8(1 << METHODS.index(Method.JUMP))
+class JumpForm(enum.StrEnum):
+    """How a jump is written over the code, the best first."""
+
+    JUMP = "jump"
+    """All bytes of the jump are written; the trampoline may be anywhere in reach."""
+    SHORT = "short"
+    """A jump of two bytes leads to a hole in proven padding nearby, where the long one stands."""
+    PUNNED = "punned"
+    """The last bytes of the jump are the first of the next instruction, which stays as it is:
+    these bytes are part of the distance, so that the trampoline must be in a certain place."""
+
+
+JUMP_FORMS: tuple[JumpForm | None, ...] = (None, *JumpForm)
+"""What the numbers in a window's `form` mean; 0: no jump may be written."""
+_JUMP, _SHORT, _PUNNED = range(1, len(JUMP_FORMS))
+EVERY_FORM = frozenset(JumpForm)
 
 
 @dataclass(frozen=True, slots=True)
 class PatchWindow:
     """What a jump at `address` displaces: `instructions` up to `end`.
 
-    A `reason` when it must not be written.     The hole is `size` bytes, of which the last
-    `padding` are behind the displaced instructions.
+    `form` says how the jump is written, None when it must not be; `reason` why it is no plain
+    jump. `size` bytes change at `address`, of which the last `padding` are behind the displaced
+    instructions. `hole` is where the second jump of a short one stands, else 0. The trampoline may
+    begin anywhere in `low` … `high` - 1. All addresses are the file's.
     """
 
     address: int
@@ -93,11 +80,30 @@ class PatchWindow:
     padding: int
     instructions: tuple[Instruction, ...]
     reason: Reason | None
+    form: JumpForm | None = JumpForm.JUMP
+    hole: int = 0
+    low: int = 0
+    high: int = 0
 
     @property
     def allowed(self) -> bool:
-        """Whether a jump may be written."""
+        """Whether a plain jump may be written."""
         return self.reason is None
+
+    def jump_bytes(self, trampoline: int) -> tuple[tuple[int, bytes], ...]:
+        """Give what to write: pairs of address and bytes, in the order to be written.
+
+        `trampoline` is an address of the file, too: that of the process less the file's bias.
+        Raises OutOfReach when it lies outside of `low` … `high` - 1, or no jump may be written.
+        """
+        if not self.instructions:
+            raise _no_jump(self.address, trampoline)
+        arch = self.instructions[0].arch
+        row = np.zeros(1, WINDOW)[0]
+        row["address"], row["size"], row["hole"] = self.address, self.size, self.hole
+        row["low"], row["high"] = self.low, self.high
+        row["form"] = JUMP_FORMS.index(self.form)
+        return _jump_bytes(row, trampoline, arch)
 
 
 class Windows:
@@ -107,136 +113,240 @@ class Windows:
         self.map = origin if isinstance(origin, CodeMap) else CodeMap(origin)
 
     @cached_property
-    def _starts(self) -> Addresses:
-        found: Addresses = np.ascontiguousarray(self.map.instructions["address"])
-        return found
-
-    @cached_property
     def _is_padding(self) -> NDArray[np.bool_]:
-        """Whether each instruction is one that assemblers fill gaps with."""
-        records = self.map.instructions
-        arch = self.map.image.arch
-        padding = np.zeros(len(records), np.bool_)
-        for stretch in self.map.image.text:
-            inside = (records["address"] >= stretch.address) & (records["address"] < stretch.end)
-            places = np.flatnonzero(inside)
-            text = np.frombuffer(stretch.code, np.uint8)
-            at = (records["address"][places] - np.uint64(stretch.address)).astype(np.intp)
-            # What is written over unused memory, a NOP of one byte, and those with prefixes or an
-            # operand.
-            first = text[at]
-            second = text[np.minimum(at + 1, len(text) - 1)]
-            filled = np.isin(first, (0xCC, 0x90, *arch.fill))
-            filled |= (first == 0x0F) & (second == 0x1F)
-            filled |= np.isin(first, (0x66, 0x2E)) & np.isin(second, (0x66, 0x2E, 0x90, 0x0F))
-            padding[places] = filled
-        return padding
+        return padding.is_padding(self.map)
 
     @cached_property
-    def _undecoded(self) -> NDArray[np.int64]:
-        """How many undecodable bytes come before each instruction."""
-        return np.concatenate([[0], np.cumsum(self.map.instructions["length"] == 0)])
+    def _displacing(self) -> Displacing:
+        return Displacing(self.map, self._is_padding)
 
-    def judge(self, addresses: ArrayLike, size: int | None = None) -> NDArray[np.void]:
-        """Judge the windows at many addresses: an array of `WINDOW`, in their order.
+    @cached_property
+    def holes(self) -> Addresses:
+        """Where in proven padding there is room for a jump: each serves one short jump."""
+        low, high = padding.runs(self.map, self._is_padding)
+        return padding.slots(low, high, self.map.image.arch.jump_size)
 
-        `size` is that of the jump in bytes; by default the architecture's own.
+    def judge(
+        self,
+        addresses: ArrayLike,
+        size: int | None = None,
+        *,
+        forms: Collection[JumpForm] = EVERY_FORM,
+    ) -> NDArray[np.void]:
+        """Judge the windows at many addresses, each as if it were the only one: see `WINDOW`.
+
+        The rows are in the order of the addresses. Only the given forms are considered. `size` is
+        that of the jump in bytes; by default the architecture's own, and for no other are there
+        forms but the plain jump. For sites that are to be patched together, use `plan`.
         """
-        size = size or self.map.image.arch.jump_size
         wanted = np.asarray(addresses, np.uint64)
-        records, starts = self.map.instructions, self._starts
-        out = np.zeros(len(wanted), WINDOW)
-        out["address"] = wanted
-        out["end"] = wanted
-        if not len(starts):
-            out["reason"] = _NO_BOUNDARY
-            return out
-        index = np.searchsorted(starts, wanted)
-        known = starts[np.minimum(index, len(starts) - 1)] == wanted
-        out["reason"][~known] = _NO_BOUNDARY
-        active = np.flatnonzero(known)
-        index = index[active]
-        left = np.zeros(len(active), np.bool_)  # whether control left for good
-        hole_ends = wanted + np.uint64(size)
-        for _ in range(size):
-            if not len(active):
-                break
-            at_end = index >= len(records)
-            index_here = np.minimum(index, len(records) - 1)
-            here = records[index_here]
-            reached = np.where(
-                left, out["end"][active] + out["padding"][active], out["end"][active]
-            )
-            out["end"][active] = np.where(left, out["end"][active], reached)
-            gap = at_end | (here["address"] != reached) | (here["length"] == 0)
-            padding = self._is_padding[index_here]
-            no_room = gap | (left & ~padding)
-            bad = ~no_room & ~left & (here["methods"] & _JUMP_BIT == 0)
-            after = out["end"][active] + here["length"]
-            inner = ~no_room & ~bad & ~left & np.isin(here["flow"], _CALLS)
-            inner &= after < hole_ends[active]
-            out["reason"][active[no_room]] = _NO_ROOM
-            out["reason"][active[bad]] = _NOT_DISPLACEABLE
-            out["target"][active[bad]] = here["address"][bad]
-            out["reason"][active[inner]] = _CALL_INSIDE
-            out["target"][active[inner]] = here["address"][inner]
-            good = ~no_room & ~bad & ~inner
-            moved = active[good & ~left]
-            out["end"][moved] += here["length"][good & ~left]
-            out["count"][moved] += 1
-            filled = active[good & left]
-            out["padding"][filled] += here["length"][good & left]
-            left = left | np.isin(here["flow"], _LEAVES)
-            full = out["end"][active] + out["padding"][active] >= hole_ends[active]
-            going = good & ~full
-            active, index, left = active[going], index[going] + 1, left[going]
-        out["padding"] = np.where(
-            out["padding"] > 0, np.maximum(hole_ends - out["end"], 0) * (hole_ends > out["end"]), 0
-        )
-        self._look_for_entries(out, hole_ends)
-        self._look_for_gaps(out)
+        rows = self._displacing.find(wanted, size or self.map.image.arch.jump_size)
+        if size is not None and size != self.map.image.arch.jump_size:
+            rows["form"] = np.where(rows["reason"] == SAFE, _JUMP, 0)
+            self._reach(rows, np.flatnonzero(rows["form"]), rows["address"])
+            return rows
+        limits = np.full(len(rows), _HIGHEST)
+        self._choose(rows, limits, forms, None)
+        return rows
+
+    def plan(
+        self,
+        addresses: ArrayLike,
+        taken: Sequence[tuple[int, int]] = (),
+        *,
+        forms: Collection[JumpForm] = EVERY_FORM,
+    ) -> NDArray[np.void]:
+        """Judge sites that are to be patched together: rows of `WINDOW` that go well together.
+
+        A jump neither displaces nor depends on bytes of another site (of any form, or none: a
+        breakpoint is one byte) nor on any of the ranges (start, end) `taken`; of two sites too
+        near to each other the second one gets the jump, and the first has `overlaps` as its
+        reason and the other as `target`. Each hole is given away once.
+        """
+        wanted = np.asarray(addresses, np.uint64)
+        order = np.argsort(wanted, kind="stable")
+        rows = self._displacing.find(wanted[order], self.map.image.arch.jump_size)
+        ranges = np.array(list(taken), np.uint64).reshape(-1, 2)
+        limits = _limits(rows["address"], ranges)
+        self._choose(rows, limits, forms, ranges)
+        out = np.empty_like(rows)
+        out[order] = rows
         return out
 
-    def _look_for_entries(self, out: NDArray[np.void], hole_ends: Addresses) -> None:
-        entries = self.map.entries
-        if not len(entries):
-            return
-        first = np.searchsorted(entries, out["address"], side="right")
-        nearest = entries[np.minimum(first, len(entries) - 1)]
-        entered = (first < len(entries)) & (nearest < hole_ends) & (out["reason"] == _SAFE)
-        out["reason"][entered] = _ENTERED
-        out["target"][entered] = nearest[entered]
+    def _choose(
+        self,
+        rows: NDArray[np.void],
+        limits: Addresses,
+        forms: Collection[JumpForm],
+        taken: NDArray[np.uint64] | None,
+    ) -> None:
+        """Fill in the form of each row; nothing of a window may lie at or behind its limit."""
+        arch = self.map.image.arch
+        size = np.uint64(arch.jump_size)
+        known = ~np.isin(rows["reason"], (NO_BOUNDARY, UNDECODED))
+        near = (rows["reason"] == SAFE) & (rows["end"] + rows["padding"] > limits)
+        rows["reason"][near] = OVERLAPS
+        rows["target"][near] = limits[near]
+        if JumpForm.JUMP in forms:
+            plain = np.flatnonzero(rows["reason"] == SAFE)
+            rows["form"][plain] = _JUMP
+            self._reach(rows, plain, rows["address"])
+        if JumpForm.SHORT in forms and arch.short_jump_size:
+            self._shorten(rows, np.flatnonzero(known & (rows["form"] == 0)), limits, taken)
+        if JumpForm.PUNNED in forms and arch.jump_field:
+            fits = known & (rows["form"] == 0) & (rows["cut"] > 0)
+            self._pun(rows, np.flatnonzero(fits & (rows["address"] + size <= limits)))
 
-    def _look_for_gaps(self, out: NDArray[np.void]) -> None:
-        """Refuse windows in functions that do not decode from start to end."""
-        functions, starts = self.map.functions, self._starts
-        if not len(functions):
+    def _reach(self, rows: NDArray[np.void], which: NDArray[np.intp], jumps: Addresses) -> None:
+        """Say where the trampolines of plain jumps at these addresses may be."""
+        arch = self.map.image.arch
+        if 2 * arch.jump_reach > arch.address_mask:
+            rows["high"][which] = np.uint64(arch.address_mask)
             return
-        index = np.searchsorted(functions, out["address"], side="right").astype(np.int64) - 1
-        inside = (index >= 0) & (out["address"] < self.map.function_ends[index])
-        low = np.searchsorted(starts, np.where(inside, functions[index], out["address"]))
-        ends = np.where(inside, self.map.function_ends[index], out["address"])
-        high = np.maximum(np.searchsorted(starts, ends), low)
-        gaps = self._undecoded[high] - self._undecoded[low]
-        out["reason"][(gaps > 0) & (out["reason"] == _SAFE)] = _UNDECODED
+        ends = jumps[which] + np.uint64(arch.jump_size)
+        rows["low"][which] = ends - np.uint64(arch.jump_reach)
+        rows["high"][which] = ends + np.uint64(arch.jump_reach)
 
-    def window(self, address: int, size: int | None = None) -> PatchWindow:
+    def _shorten(
+        self,
+        rows: NDArray[np.void],
+        which: NDArray[np.intp],
+        limits: Addresses,
+        taken: NDArray[np.uint64] | None,
+    ) -> None:
+        """Give short jumps to those that have a hole in reach; each its own if any are `taken`."""
+        arch = self.map.image.arch
+        size = arch.short_jump_size
+        found = self._displacing.find(rows["address"][which], size)
+        fits = (found["reason"] == SAFE) & (found["address"] + np.uint64(size) <= limits[which])
+        fits &= found["end"] <= limits[which]
+        which, found = which[fits], found[fits]
+        holes = self.holes
+        if taken is not None:
+            low = np.concatenate([taken[:, 0], rows["address"], found["address"]])
+            ends = np.maximum(rows["end"] + rows["padding"], rows["address"] + np.uint64(1))
+            high = np.concatenate([taken[:, 1], ends, found["end"] + found["padding"]])
+            holes = padding.without(holes, arch.jump_size, low, high)
+        give = padding.nearest if taken is None else padding.assign
+        # The distance counts from the end of the short jump.
+        place = give(found["address"], holes, 128 - size, 127 + size)
+        which, found, place = which[place >= 0], found[place >= 0], place[place >= 0]
+        at = holes[place]
+        apart = (at >= found["end"] + found["padding"]) | (at < found["address"])
+        which, found, at = which[apart], found[apart], at[apart]
+        for name in ("end", "count", "padding", "size"):
+            rows[name][which] = found[name]
+        rows["hole"][which] = at
+        rows["form"][which] = _SHORT
+        self._reach(rows, which, rows["hole"])
+
+    def _pun(self, rows: NDArray[np.void], which: NDArray[np.intp]) -> None:
+        """Make the bytes behind the displaced instructions the high ones of the distance."""
+        arch = self.map.image.arch
+        width = arch.jump_size - arch.jump_field
+        bits = np.uint64(8)
+        for stretch in self.map.image.text:
+            at = rows["address"][which]
+            inside = (at >= stretch.address) & (at + np.uint64(arch.jump_size) <= stretch.end)
+            here = which[inside & (rows["cut"][which] >= arch.jump_field)]
+            if not len(here):
+                continue
+            at = rows["address"][here]
+            text = np.frombuffer(stretch.code, np.uint8)
+            first = (at - np.uint64(stretch.address)).astype(np.intp)
+            field = text[first[:, None] + np.arange(arch.jump_field, arch.jump_size)]
+            own = rows["cut"][here].astype(np.uint64) - np.uint64(arch.jump_field)
+            distance = np.zeros(len(here), np.uint64)
+            for place in range(width):
+                kept = np.where(own <= np.uint64(place), field[:, place], 0).astype(np.uint64)
+                distance |= kept << np.uint64(8 * place)
+            sign = np.uint64(1 << 8 * width - 1)
+            low = at + np.uint64(arch.jump_size) + ((distance ^ sign) - sign)
+            mask = np.uint64(arch.address_mask)
+            rows["low"][here] = low & mask
+            rows["high"][here] = (low & mask) + (np.uint64(1) << bits * own)
+            rows["form"][here] = _PUNNED
+            rows["size"][here] = rows["cut"][here]
+            rows["end"][here] = at + rows["cut"][here].astype(np.uint64)
+            rows["padding"][here] = 0
+            rows["count"][here] = (
+                np.searchsorted(self._displacing.starts, rows["end"][here])
+                - np.searchsorted(self._displacing.starts, at)
+            ).astype(np.uint8)
+
+    def window(
+        self, address: int, size: int | None = None, *, forms: Collection[JumpForm] = EVERY_FORM
+    ) -> PatchWindow:
         """Judge one window, with the instructions that it displaces."""
-        (row,) = self.judge([address], size)
+        (row,) = self.judge([address], size, forms=forms)
+        return self.window_of(row)
+
+    def window_of(self, row: np.void) -> PatchWindow:
+        """Tell about a row of `judge` or `plan` with the instructions that it displaces."""
         image = self.map.image
         instructions: list[Instruction] = []
-        at = address
+        at = address = int(row["address"])
         while at < int(row["end"]):
             instructions.append(image.instruction_at(at))
             at = instructions[-1].end
         reason = REASONS[row["reason"]]
-        if row["reason"] == _NOT_DISPLACEABLE:
-            record = self.map.instructions[np.searchsorted(self._starts, row["target"])]
+        if row["reason"] == NOT_DISPLACEABLE:
+            record = self.map.instructions[np.searchsorted(self._displacing.starts, row["target"])]
             reason = refusals(int(record["verdict"]))[Method.JUMP]
-        size = size or image.arch.jump_size
         return PatchWindow(
-            address, size, int(row["end"]), int(row["padding"]), tuple(instructions), reason
+            address,
+            int(row["size"]),
+            int(row["end"]),
+            int(row["padding"]),
+            tuple(instructions),
+            reason,
+            JUMP_FORMS[row["form"]],
+            int(row["hole"]),
+            int(row["low"]),
+            int(row["high"]),
         )
+
+    def jump_bytes(self, row: np.void, trampoline: int) -> tuple[tuple[int, bytes], ...]:
+        """Give what to write for a row of `judge` or `plan`: see `PatchWindow.jump_bytes`."""
+        arch = self.map.image.arch
+        return _jump_bytes(row, trampoline, arch)
+
+
+def _limits(addresses: Addresses, taken: NDArray[np.uint64]) -> Addresses:
+    """Find what nothing of each site's window may reach: the next site, or what is taken."""
+    starts = np.append(np.union1d(addresses, taken[:, 0]), _HIGHEST)
+    limits: Addresses = starts[np.searchsorted(starts[:-1], addresses, side="right")]
+    if len(taken):
+        order = np.argsort(taken[:, 0])
+        reached = np.maximum.accumulate(taken[order, 1])
+        before = np.searchsorted(taken[order, 0], addresses, side="right").astype(np.intp) - 1
+        covered = (before >= 0) & (reached[np.maximum(before, 0)] > addresses)
+        limits = np.where(covered, addresses, limits)
+    return limits
+
+
+def _jump_bytes(row: np.void, trampoline: int, arch: Arch) -> tuple[tuple[int, bytes], ...]:
+    address, hole, size = int(row["address"]), int(row["hole"]), int(row["size"])
+    low, high = int(row["low"]), int(row["high"])
+    form, mask = JUMP_FORMS[row["form"]], arch.address_mask
+    if form is None or (trampoline - low) & mask >= (high - low) & mask:
+        raise _no_jump(address, trampoline, (low, high) if form else None)
+    at = hole if form is JumpForm.SHORT else address
+    # The same place without the turn at the end of memory: displacements are what counts.
+    distance = (trampoline - at) & mask
+    code = arch.jump(at, at + distance - (mask + 1) * (distance > mask >> 1))
+    if form is JumpForm.SHORT:
+        assert arch.short_jump is not None
+        return (hole, code), (address, arch.short_jump(address, hole))
+    return ((address, code[:size]),)
+
+
+def _no_jump(address: int, trampoline: int, room: tuple[int, int] | None = None) -> OutOfReach:
+    return OutOfReach(
+        f"no jump can be written there that leads to {trampoline:#x}",
+        address=address,
+        hint=f"choose a place from {room[0]:#x} to {room[1] - 1:#x}" if room else "use trap",
+    )
 
 
 def patch_window(origin: Image | CodeMap, address: int, size: int | None = None) -> PatchWindow:

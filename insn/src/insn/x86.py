@@ -53,6 +53,10 @@ def _arch(
         emulator=emulator,
         only_moves_ip=only_moves_ip,
         jump=partial(_jump, bits),
+        jump_field=0 if bits == 16 else 1,
+        short_jump_size=0 if bits == 16 else 2,
+        short_jump=None if bits == 16 else _short_jump,
+        entry_marks=(b"\xf3\x0f\x1e\xfa", b"\xf3\x0f\x1e\xfb"),
     )
     return arch
 
@@ -65,6 +69,18 @@ def _jump(bits: int, at: int, to: int) -> bytes:
             f"a jump cannot reach {to:#x}", address=at, hint="choose a place within 2 GiB"
         )
     return code
+
+
+def _short_jump(at: int, to: int) -> bytes:
+    """Write the jump of two bytes; OutOfReach beyond -128 … 127 bytes from its end."""
+    distance = to - at - 2
+    if not -128 <= distance < 128:
+        raise OutOfReach(
+            f"a short jump cannot reach {to:#x}",
+            address=at,
+            hint="choose a place within 127 bytes",
+        )
+    return bytes((0xEB, distance & 0xFF))
 
 
 _SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss", "fs_base", "gs_base")

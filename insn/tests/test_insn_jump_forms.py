@@ -1,0 +1,264 @@
+"""The forms in which a jump is written over code, one site alone and many together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from elf_files import EXECUTABLE, Elf, Symbol
+
+import insn
+from insn import JumpForm, open_image, padding
+from insn.window import JUMP_FORMS, REASONS, Windows
+
+SYSTEM = Path("/usr/lib/x86_64-linux-gnu")
+FILES = [SYSTEM / "libc.so.6", SYSTEM / "libcrypto.so.3", Path("/usr/bin/python3")]
+BASE = 0x401000
+FORM_NUMBERS = {form: number for number, form in enumerate(JUMP_FORMS)}
+
+# code (f, then g right behind it when there are two), offset of the site | form, bytes written,
+#   end of what is displaced, hole (offset) | why no plain jump
+CASES = """
+# the padding behind the other function is near enough
+4889e5 c3 cccccccc, 3 | jump 5 4 - | -
+31c0 c3 / 4889e5 4889e5 c3 cccccccccc, 0 | short 2 2 10 | no-room
+31c0 c3 / 4889e5 4889e5 c3 cccccccc, 0 | punned 3 3 - | no-room
+31c0 c3 / 4889e5 4889e5 c3 0f1f440000, 0 | short 2 2 10 | no-room
+31c0 c3 / 4889e5 4889e5 c3 662e0f1f840000000000, 0 | short 2 2 10 | no-room
+# a move of vector registers looks like padding at first sight
+31c0 c3 / 4889e5 4889e5 c3 660f6f440000, 0 | punned 3 3 - | no-room
+# what is behind a jump that may not be taken is no padding
+31c0 c3 / 4889e5 4889e5 7400 9090909090 c3, 0 | punned 3 3 - | no-room
+# nor is what something jumps to
+31c0 c3 / 4889e5 4889e5 7401 c3 9090909090 c3, 0 | punned 3 3 - | no-room
+# a short jump reaches 127 bytes behind itself
+ffd0 90 c3 / b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 4889e5 90 c3 cccccccccc, 0 | short 2 2 129 | call-inside
+ffd0 90 c3 / b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 b800000000 4889e5 9090 c3 cccccccccc, 0 | punned 2 2 - | call-inside
+# a branch to the second or third instruction: these bytes stay
+90 4889e5 75fb c3, 0 | punned 1 1 - | entered-inside
+9090 4889e5 75fb c3, 0 | punned 2 2 - | entered-inside
+4889e5 90 75fd c3, 0 | punned 3 3 - | entered-inside
+4889e5 90 90 75fd c3, 0 | punned 4 4 - | entered-inside
+# into the middle of the first instruction
+b800000000 75fa c3, 0 | - | entered-inside
+4889e5 75fd c3, 0 | - | entered-inside
+eb02 9090 90 c3, 0 | punned 2 2 - | entered-inside
+0f05 c3, 0 | - | not-displaceable
+90 0f05 c3, 0 | punned 1 1 - | not-displaceable
+9090 0f05 c3, 0 | punned 2 2 - | not-displaceable
+ff10 9090 c3, 0 | punned 2 2 - | call-inside
+90 ff10 9090 c3, 0 | punned 3 3 - | call-inside
+90 e800000000 c3, 0 | jump 5 6 - | -
+90 06 c3, 0 | - | undecoded-function
+"""  # noqa: E501 - one case a line
+
+
+def image_of(text, **fields):
+    parts = [bytes.fromhex(part) for part in text.split("/")]
+    symbols, at = [], BASE
+    for part, name in zip(parts, "fgh", strict=False):
+        code = part.rstrip(b"\xcc")
+        symbols.append(Symbol(name, at, len(code)))
+        at += len(part)
+    # What follows is no padding: the trap behind it is entered from nowhere, but has a symbol.
+    code = b"".join(parts)
+    symbols.append(Symbol("end", BASE + len(code), 8))
+    return open_image(Elf(code=code + b"\x90" * 7 + b"\xc3", symbols=symbols, **fields).build())
+
+
+@pytest.mark.parametrize("line", [c for c in CASES.splitlines() if c and c[0] != "#"])
+def test_forms_are_as_listed(line):
+    code, expected, reason = (part.strip() for part in line.split("|"))
+    text, offset = code.rsplit(",", 1)
+    address = BASE + int(offset)
+    found = Windows(image_of(text)).window(address)
+    written = "-"
+    if found.form:
+        hole = str(found.hole - BASE) if found.hole else "-"
+        written = f"{found.form} {found.size} {found.end - BASE} {hole}"
+    code = found.reason.code if found.reason else "-"
+    assert written == expected
+    assert code == reason or reason == "not-displaceable"
+    if found.form:
+        assert found.instructions[0].address == address
+        assert found.instructions[-1].end == found.end
+
+
+def test_a_punned_jump_leads_where_the_bytes_that_stay_allow():
+    window = Windows(image_of("4889e5 90 75fd c3")).window(BASE)
+    assert window.form is JumpForm.PUNNED
+    # e9 xx xx | 90 75: the distance is 0x7590xxxx.
+    assert (window.low, window.high) == (BASE + 5 + 0x75900000, BASE + 5 + 0x75910000)
+    assert window.jump_bytes(window.low) == ((BASE, bytes.fromhex("e90000")),)
+    assert window.jump_bytes(window.high - 1) == ((BASE, bytes.fromhex("e9ffff")),)
+    for wrong in (window.low - 1, window.high, 0, BASE):
+        with pytest.raises(insn.OutOfReach):
+            window.jump_bytes(wrong)
+
+
+def test_a_punned_distance_may_be_negative():
+    window = Windows(image_of("4889e5 90 ebfd 90")).window(BASE)
+    # e9 xx xx | 90 eb: the distance is 0xeb90xxxx, that is -0x14700000 + xxxx.
+    assert window.low == (BASE + 5 - 0x14700000) % (1 << 64)
+    trampoline = window.low + 0x1234
+    ((at, code),) = window.jump_bytes(trampoline)
+    assert (at, code) == (BASE, bytes.fromhex("e93412"))
+
+
+def test_a_short_jump_is_written_after_the_long_one():
+    window = Windows(image_of("31c0 c3 / 4889e5 4889e5 c3 cccccccccc")).window(BASE)
+    assert window.jump_bytes(BASE + 0x1000) == (
+        (BASE + 10, insn.X86_64.jump(BASE + 10, BASE + 0x1000)),
+        (BASE, bytes.fromhex("eb08")),
+    )
+
+
+def test_no_form_no_bytes():
+    window = Windows(image_of("0f05 c3")).window(BASE)
+    with pytest.raises(insn.OutOfReach):
+        window.jump_bytes(BASE)
+
+
+def test_forms_can_be_left_out():
+    windows = Windows(image_of("31c0 c3 / 4889e5 4889e5 c3 cccccccccc"))
+    assert windows.window(BASE, forms=[JumpForm.JUMP]).form is None
+    assert windows.window(BASE, forms=[JumpForm.PUNNED]).form is JumpForm.PUNNED
+    assert windows.window(BASE, forms=[JumpForm.JUMP, JumpForm.SHORT]).form is JumpForm.SHORT
+    assert windows.window(BASE + 3, forms=[JumpForm.SHORT]).form is JumpForm.SHORT
+
+
+def test_an_instruction_that_marks_an_indirect_target_is_entered():
+    image = image_of("55 f30f1efa 4889e5 c3")
+    found = Windows(image).window(BASE)
+    assert found.reason.code == "entered-inside"
+    assert BASE + 1 in Windows(image).map.entries
+
+
+def arrives(text, base, address, trampoline):
+    """Follow at most two jumps: whether they lead to the trampoline."""
+    for _ in range(2):
+        found = insn.X86_64.decode(bytes(text[address - base : address - base + 15]), address)
+        assert found.flow is insn.Flow.JUMP
+        if found.target % (1 << 64) == trampoline:
+            return True
+        address = found.target
+    return False
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_what_is_written_leads_to_the_trampoline_and_changes_nothing_else(path):
+    windows = Windows(open_image(path))
+    stretch = max(windows.map.image.text, key=lambda stretch: len(stretch.code))
+    every = windows.map.instructions["address"]
+    every = every[(every >= stretch.address) & (every < stretch.end - 64)]
+    rows = windows.judge(every)
+    generator = np.random.default_rng(1)
+    for form in JumpForm:
+        chosen = np.flatnonzero(rows["form"] == FORM_NUMBERS[form])
+        assert len(chosen) > 500, form
+        for row in rows[generator.choice(chosen, 300, replace=False)]:
+            address, end, size = int(row["address"]), int(row["end"]), int(row["size"])
+            low, high = int(row["low"]), int(row["high"])
+            offset = (high - low) % (1 << 64) // 3
+            trampoline = (low + offset) % (1 << 64)
+            text = bytearray(stretch.code)
+            changed = set()
+            for at, code in windows.jump_bytes(row, trampoline):
+                text[at - stretch.address : at - stretch.address + len(code)] = code
+                changed |= set(range(at, at + len(code)))
+            assert arrives(text, stretch.address, address, trampoline)
+            hole = int(row["hole"])
+            allowed = set(range(address, address + size)) | set(range(hole, hole + 5))
+            assert changed <= allowed
+            assert address + size <= end + int(row["padding"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_holes_are_bytes_that_nothing_uses(path):
+    windows = Windows(open_image(path))
+    records, holes = windows.map.instructions, windows.holes
+    assert len(holes) > 1000
+    assert (np.diff(holes.astype(np.int64)) >= 5).all()
+    assert not np.isin(windows.map.entries, (holes[:, None] + np.arange(5, dtype="u8"))).any()
+    nops = {b"\xcc", b"\x90", *windows.map.image.arch.entry_marks}
+    at = np.searchsorted(records["address"], holes)
+    assert (records["address"][at[::97]] <= holes[::97] + 15).all()
+    for hole in holes[::97].tolist():
+        inside = records[np.searchsorted(records["address"], hole, side="right") - 1]
+        found = windows.map.image.instruction_at(int(inside["address"]))
+        assert found.code in nops or found.name in ("nop", "xchg"), found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_sites_that_are_planned_together_leave_each_other_alone(path):
+    windows = Windows(open_image(path))
+    every = windows.map.instructions["address"]
+    middle = len(every) // 2
+    sites = np.random.default_rng(2).choice(every[middle : middle + 9000], 3000, replace=False)
+    taken = [(int(every[middle + 100]), int(every[middle + 140]))]
+    rows = windows.plan(sites, taken)
+    assert (rows["address"] == sites).all()
+    alone = windows.judge(sites)
+    used, written = set(sites.tolist()), set()
+    for low, high in taken:
+        used |= set(range(low, high))
+    for row, single in zip(rows, alone, strict=True):
+        form = JUMP_FORMS[row["form"]]
+        address, end = int(row["address"]), int(row["end"])
+        if form is None:
+            if REASONS[row["reason"]].code == "overlaps":
+                assert int(row["target"]) in used
+            continue
+        assert single["form"]
+        tail = end + int(row["padding"])
+        depends = max(tail, address + 5) if form is not JumpForm.SHORT else tail
+        assert used.isdisjoint(range(address + 1, depends))
+        mine = set(range(address, address + int(row["size"])))
+        if form is JumpForm.SHORT:
+            hole = range(int(row["hole"]), int(row["hole"]) + 5)
+            assert used.isdisjoint(hole)
+            mine |= set(hole)
+        assert written.isdisjoint(mine)
+        written |= mine
+    counts = np.bincount(rows["form"], minlength=4)
+    assert counts[1] > 500
+    assert counts[2] > 5
+    assert (rows["reason"] == [r.code if r else "" for r in REASONS].index("overlaps")).any()
+
+
+def test_of_two_sites_too_near_the_second_gets_the_jump():
+    windows = Windows(image_of("4889e5 4889e5 4889e5 c3"))
+    rows = windows.plan([BASE + 3, BASE])
+    assert [REASONS[n].code if n else "-" for n in rows["reason"]] == ["-", "overlaps"]
+    assert int(rows["target"][1]) == BASE + 3
+    assert not windows.judge([BASE + 3, BASE])["reason"].any()
+
+
+def test_a_site_in_what_is_taken_overlaps():
+    windows = Windows(image_of("4889e5 4889e5 4889e5 4889e5 4889e5 c3"))
+    rows = windows.plan([BASE, BASE + 6], [(BASE + 4, BASE + 9), (BASE + 5, BASE + 6)])
+    assert [REASONS[n].code for n in rows["reason"]] == ["overlaps", "overlaps"]
+    assert not rows["form"].any()
+
+
+def test_each_hole_is_given_away_once():
+    text = "31c0 c3 / 31c0 c3 / 4889e5 4889e5 c3 cccccccccc"
+    windows = Windows(image_of(text))
+    rows = windows.plan([BASE, BASE + 3], forms=[JumpForm.SHORT])
+    assert sorted(rows["form"].tolist()) == [0, FORM_NUMBERS[JumpForm.SHORT]]
+    assert windows.judge([BASE, BASE + 3], forms=[JumpForm.SHORT])["form"].all()
+    rows = windows.plan([BASE], [(BASE + 14, BASE + 15)], forms=[JumpForm.SHORT])
+    assert not rows["form"].any()
+
+
+def test_pieces_are_cut_and_left_out():
+    low, high = np.array([10, 40], "u8"), np.array([27, 44], "u8")
+    assert padding.slots(low, high, 5).tolist() == [10, 15, 20]
+    pieces = np.array([10, 15, 20, 40], "u8")
+    kept = padding.without(pieces, 5, np.array([14, 44], "u8"), np.array([16, 60], "u8"))
+    assert kept.tolist() == [20]
+
+
+def test_32_bit_code_has_the_same_forms():
+    image = image_of("31c0 c3 / 89e5 89e5 89e5 c3 cccccccccc", machine=3, bits=32, kind=EXECUTABLE)
+    assert image.arch.name == "x86_32"
+    assert Windows(image).window(BASE).form is JumpForm.SHORT
