@@ -3,6 +3,8 @@
 from ubp.programs import cells
 from ubp.programs.cells import Cells, Results
 from ubp.programs.errors import BadExpression, ProgramError
+from ubp.programs.evaluate import holds, value_of
+from ubp.programs.expression import parse, parse_field, parse_value
 from ubp.programs.model import (
     Action,
     And,
@@ -44,6 +46,7 @@ from ubp.programs.model import (
 from ubp.programs.placement import Generated, Placement, Saved
 from ubp.programs.returns import PendingCall, TableLayout
 from ubp.programs.ring import RecordField, RingLayout, RingMode, record_dtype, record_fields
+from ubp.programs.text import format_condition, format_value
 from ubp.programs.x86_64 import assemble
 
 __all__ = [
@@ -96,7 +99,14 @@ __all__ = [
     "Word",
     "assemble",
     "cells",
+    "format_condition",
+    "format_value",
+    "holds",
     "is_signed",
+    "parse",
+    "parse_field",
+    "parse_value",
     "record_dtype",
     "record_fields",
+    "value_of",
 ]
