@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+import numpy as np
+
 from uprobes.recording.recorded import Kind, Recorded
 from uprobes.recording.store import chunks
 from uprobes.recording.summary import WRITTEN
@@ -15,13 +17,21 @@ Row = tuple[Any, ...]
 
 
 def rows(recorded: Recorded) -> Iterator[Row]:
-    """Give each record as plain values: the number of its place, then the columns in order."""
+    """Give each record as plain values: the number of its place, then the columns in order.
+
+    A value that could not be had is None.
+    """
     for chunk in chunks(recorded.records):
         values = [chunk["probe"].tolist()]
         for column in recorded.columns:
             plain = chunk[column.name].tolist()
             write = WRITTEN.get(column.kind)
-            values.append(list(map(write, plain)) if write is not None else plain)
+            if write is not None:
+                plain = list(map(write, plain))
+            if column.fault_bit is not None:
+                for at in np.flatnonzero(chunk["faults"] >> column.fault_bit & 1).tolist():
+                    plain[at] = None
+            values.append(plain)
         yield from zip(*values, strict=True)
 
 

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ubp.programs.ring import FAULT_BITS
 from uprobes.errors import ProbeError
 from uprobes.recording.ring import Records
 
@@ -31,10 +33,13 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field of the records."""
+    """One field of the records; `fault_bit` is the bit of a record's `faults` that marks a value
+    which could not be had (memory that could not be read), None where it always can.
+    """
 
     name: str
     kind: Kind
+    fault_bit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,14 @@ class Recorded:
         """Return the name of the first column of a kind, None without one."""
         return next((column.name for column in self.columns if column.kind is kind), None)
 
+    def faulty(self, name: str) -> NDArray[np.bool_]:
+        """Tell of each record whether a column's value could not be had."""
+        bit = next(column.fault_bit for column in self.columns if column.name == name)
+        if bit is None:
+            return np.zeros(len(self.records), np.bool_)
+        faulty: NDArray[np.bool_] = (self.records["faults"] >> bit & 1).astype(np.bool_)
+        return faulty
+
     def description(self) -> dict[str, Any]:
         """Return all but the records as what JSON can say."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "records"}
@@ -103,9 +116,7 @@ class Recorded:
             own = dict(_checked(description, dict))
             if own.pop("format", None) != FORMAT:
                 raise ValueError("it was written by another version")
-            own["columns"] = tuple(
-                Column(_checked(c["name"], str), Kind(c["kind"])) for c in own["columns"]
-            )
+            own["columns"] = tuple(_column(column) for column in own["columns"])
             own["places"] = tuple(_place(place) for place in own["places"])
             own["command"] = tuple(_checked(word, str) for word in own["command"])
             own["refused"] = tuple(_checked(error, dict) for error in own["refused"])
@@ -118,6 +129,8 @@ class Recorded:
         if names is None or records.ndim != 1:
             raise bad_recording("its records are no records")
         missing = {"probe", *(column.name for column in made.columns)} - set(names)
+        if any(column.fault_bit is not None for column in made.columns):
+            missing |= {"faults"} - set(names)
         if missing:
             raise bad_recording(f"its records have no {', '.join(sorted(missing))}")
         if len(records) and int(records["probe"].max()) >= len(made.places):
@@ -132,6 +145,13 @@ def bad_recording(why: str) -> ProbeError:
         code="bad-recording",
         hint="give a file that `uprobes record -o FILE` wrote, or the number of a process",
     )
+
+
+def _column(described: Mapping[str, Any]) -> Column:
+    bit = described["fault_bit"]
+    if bit is not None and not 0 <= _checked(bit, int) < FAULT_BITS:
+        raise ValueError(f"no field has the fault bit {bit}")
+    return Column(_checked(described["name"], str), Kind(described["kind"]), bit)
 
 
 def _place(described: Mapping[str, Any]) -> Place:

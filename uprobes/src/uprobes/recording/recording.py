@@ -1,0 +1,393 @@
+"""A recording: programs that run in a process, what they count, and the records they write."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from insn import Method, Reason
+from ubp.programs import Program
+from ubp.programs.cells import cells_of, read
+from uprobes.errors import ProbeError, TargetGone
+from uprobes.location import Location
+from uprobes.recording.clock import Clock
+from uprobes.recording.plan import Plan
+from uprobes.recording.reader import Memory
+from uprobes.recording.recorded import Place, Recorded
+from uprobes.recording.ring import Records, Ring
+from uprobes.recording.store import in_order
+
+MOST_SITES = 1 << 20
+Counts = NDArray[np.uint64]
+
+
+class Site(Protocol):
+    """A place at which a program is installed."""
+
+    number: int
+    location: Location
+    method: Method
+    cells: int
+    why_not: dict[Method, Reason]
+
+
+class Installation(Protocol):
+    """Programs in a process, and the memory that they share with us."""
+
+    pid: int
+    sites: list[Any]
+    refused: list[ProbeError]
+    ring_at: int
+
+    @property
+    def memory(self) -> Memory:
+        """The shared memory."""
+        ...
+
+    def remove(self) -> None:
+        """Take the programs out of the process."""
+        ...
+
+    def detach(self) -> None:
+        """Leave them in the process when its tracer goes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SiteResult:
+    """What one site has counted so far.
+
+    `hits` is how often it was reached, `passed` how often that met the condition, the sampling and
+    the limit. `faults` counts values that could not be had, `unhooked` calls whose return could
+    not be awaited. `measures` has a number, or the bins of a histogram, for each measure.
+    """
+
+    site: Site
+    hits: int
+    passed: int
+    faults: int
+    unhooked: int
+    measures: Mapping[str, int | tuple[int, ...] | None]
+
+
+class Part:
+    """What was installed at one time: its cells and rings. Objects mapped later make more parts."""
+
+    def __init__(
+        self,
+        installed: Installation,
+        plan: Plan,
+        program: Program,
+        registers: Iterable[str],
+        clock: Clock | None,
+        *,
+        first: int,
+        keep: bool,
+    ) -> None:
+        self.installed = installed
+        self.first = first
+        self.sites: Sequence[Site] = tuple(installed.sites)
+        self.numbers = 1 + max((site.number for site in self.sites), default=-1)
+        if self.numbers > MOST_SITES:
+            raise ProbeError("there can't be so many sites", code="bad-recording")
+        self._program = program
+        self._returns = plan.returns
+        self._layout = cells_of(program, returns=plan.returns)
+        memory = installed.memory
+        words = len(memory) // 8
+        self._words: Counts = np.frombuffer(memory, np.uint64, words)
+        sound = [site.cells // 8 + self._layout.size // 8 <= words for site in self.sites]
+        self._at = np.array(
+            [site.cells // 8 if ok else 0 for site, ok in zip(self.sites, sound, strict=True)],
+            np.int64,
+        )
+        self.ring: Ring | None = None
+        layout = plan.layout(registers)
+        if layout is not None:
+            columns = plan.columns(registers)
+            view = memoryview(memory)[installed.ring_at : installed.ring_at + layout.size]
+            self.ring = Ring(
+                view,
+                layout,
+                plan.dtype(registers),
+                probes=self.numbers,
+                clock=clock,
+                times=tuple(c.name for c in columns if c.kind == "time"),
+                durations=tuple(c.name for c in columns if c.kind == "duration"),
+                order=next((c.name for c in columns if c.kind == "time"), None),
+                keep=keep,
+            )
+
+    def cell(self, offset: int | None) -> Counts:
+        """Return one cell of every site."""
+        if offset is None:
+            return np.zeros(len(self.sites), np.uint64)
+        return self._words[self._at + offset // 8]
+
+    @property
+    def hits(self) -> Counts:
+        """How often each site was reached."""
+        return self.cell(self._layout.hits)
+
+    @property
+    def passed(self) -> Counts:
+        """How often each site acted."""
+        passed = self.cell(self._layout.passed)
+        limit = self._program.limit
+        return passed if limit is None else np.minimum(passed, np.uint64(limit))
+
+    @property
+    def unhooked(self) -> Counts:
+        """How many calls of each could not be followed to their return."""
+        return self.cell(self._layout.unhooked)
+
+    def results(self, measures: Sequence[str]) -> Iterator[SiteResult]:
+        """Read all cells."""
+        size = self._layout.size // 8
+        for site, at in zip(self.sites, self._at.tolist(), strict=True):
+            content = self._words[at : at + size].tobytes()
+            found = read(self._program, content, returns=self._returns)
+            named = dict(zip(measures, found.actions, strict=False))
+            yield SiteResult(site, found.hits, found.passed, found.faults, found.unhooked, named)
+
+
+class Recording:
+    """Programs in a process that count, measure and record without anybody's help.
+
+    Leaving the `with` block takes them out; what they counted and recorded can be read still, also
+    when the process has ended. After `detach` they go on when we have gone.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        registers: Iterable[str],
+        *,
+        pid: int,
+        command: Sequence[str] = (),
+        keep: bool = False,
+    ) -> None:
+        self.plan = plan
+        self.pid = pid
+        self.command = tuple(command)
+        self.columns = plan.columns(registers) if plan.fields else ()
+        self.own_refused: list[ProbeError] = []
+        """What never came as far as a process."""
+        self.pending: list[str] = []
+        """Specs whose object is not mapped yet."""
+        self.detached = False
+        self.removed = False
+        self.parts: list[Part] = []
+        self._registers = frozenset(registers)
+        self._program = plan.program(self._registers)
+        self._clock = Clock(plan.beginning) if plan.needs_clock else None
+        self._keep = keep
+        self._forget: Callable[[], object] = lambda: None
+
+    @property
+    def program(self) -> Program:
+        """What runs at each site."""
+        return self._program
+
+    def add(self, installed: Installation) -> None:
+        """Take in what was installed."""
+        first = sum(part.numbers for part in self.parts)
+        part = Part(
+            installed,
+            self.plan,
+            self._program,
+            self._registers,
+            self._clock,
+            first=first,
+            keep=self._keep,
+        )
+        self.parts.append(part)
+        if self.detached:
+            installed.detach()
+
+    @property
+    def refused(self) -> list[ProbeError]:
+        """The errors of all places where no program could be put."""
+        return self.own_refused + [error for p in self.parts for error in p.installed.refused]
+
+    # -- what was recorded ----------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The fields of a record: `probe` (see `names`), those asked for, and `faults`."""
+        if not self.plan.fields:
+            return np.dtype([("probe", "<u4")])
+        return self.plan.dtype(self._registers)
+
+    def read(self, *, final: bool = False) -> Records:
+        """Take out all records so far, in the order of `time` where that is a field.
+
+        `final` says that nobody writes any more, so that what is unfinished is lost. Never waits.
+        """
+        final = final or self.removed
+        taken = []
+        for part in list(self.parts):
+            if part.ring is not None:
+                records = part.ring.read(final=final)
+                if part.first:
+                    records["probe"] += np.uint32(part.first)
+                taken.append(records)
+        if not taken:
+            return np.empty(0, self.dtype)
+        if len(taken) == 1:
+            return taken[0]
+        order = next((column.name for column in self.columns if column.kind == "time"), None)
+        return in_order(np.concatenate(taken), order)
+
+    @contextmanager
+    def borrow(self) -> Iterator[list[Records]]:
+        """Lend the records where they stand, in several arrays, until the body ends.
+
+        Times are raw ticks, `probe` counts from each array's own first site, and the target may
+        change them meanwhile. Raises ProbeError in the mode `overwrite`.
+        """
+        with contextlib.ExitStack() as stack:
+            rings = [part.ring for part in self.parts if part.ring is not None]
+            yield [array for ring in rings for array in stack.enter_context(ring.borrow())]
+
+    @property
+    def lost(self) -> int:
+        """Records that were due and will never be read."""
+        return sum(part.ring.lost for part in self.parts if part.ring is not None)
+
+    @property
+    def damaged(self) -> int:
+        """How often the memory held what no program of ours writes: above 0, trust no figure."""
+        return sum(part.ring.damaged for part in self.parts if part.ring is not None)
+
+    # -- what was counted -----------------------------------------------------------------------
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where programs are installed, in the order of `hits` and `counts`."""
+        return tuple(site for part in self.parts for site in part.sites)
+
+    @property
+    def hits(self) -> Counts:
+        """How often each site was reached."""
+        return _joined([part.hits for part in self.parts])
+
+    @property
+    def counts(self) -> Counts:
+        """How often each site met the condition, the sampling and the limit."""
+        return _joined([part.passed for part in self.parts])
+
+    @property
+    def unhooked(self) -> Counts:
+        """How many calls of each site could not be followed to their return."""
+        return _joined([part.unhooked for part in self.parts])
+
+    def results(self) -> tuple[SiteResult, ...]:
+        """Return all that was counted and measured, site by site."""
+        return tuple(r for part in self.parts for r in part.results(self.plan.measures))
+
+    def histogram(self, measure: str | None = None) -> NDArray[np.uint64]:
+        """Return the bins of a histogram, those of all sites together.
+
+        `measure` is one of those asked for, by default the first histogram; raises KeyError.
+        """
+        chosen = [text for text in self.plan.measures if measure in (None, text)]
+        chosen = [text for text in chosen if text.lstrip().startswith(("log2", "linear"))]
+        if not chosen:
+            raise KeyError(measure or "no histogram was asked for")
+        bins = [np.array(result.measures[chosen[0]], np.uint64) for result in self.results()]
+        return np.sum(bins, axis=0, dtype=np.uint64) if bins else np.zeros(0, np.uint64)
+
+    @property
+    def names(self) -> NDArray[np.str_]:
+        """The names of the sites, to be indexed by the field `probe` of records."""
+        return np.array([place.label for place in self.places], np.str_)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The sites as files and reports know them, to be indexed by the field `probe`."""
+        found: list[Place] = []
+        for part in self.parts:
+            own = [Place("", "", None, 0, "")] * part.numbers
+            numbers = zip(part.sites, part.hits.tolist(), part.passed.tolist(), strict=True)
+            for site, hits, passed in numbers:
+                own[site.number] = _place(site, self.plan.returns, hits, passed)
+            found += own
+        return tuple(found)
+
+    def recorded(self, records: Records) -> Recorded:
+        """Put records that were read together with all that explains them."""
+        return Recorded(
+            records,
+            self.columns,
+            self.places,
+            pid=self.pid,
+            command=self.command,
+            began_ns=self.plan.began[1] if self.plan.began else 0,
+            ended_ns=time.monotonic_ns(),
+            wall_ns=self.plan.wall_ns,
+            error_ns=self._clock.error_ns if self._clock is not None else 0,
+            lost=self.lost,
+            damaged=self.damaged,
+            refused=tuple(error.as_record() for error in self.refused),
+        )
+
+    # -- its end --------------------------------------------------------------------------------
+
+    def when_over(self, forget: Callable[[], object]) -> None:
+        """Say what is to be done when it is removed or detached."""
+        self._forget = forget
+
+    def detach(self) -> None:
+        """Leave the programs in the process when the target is detached from."""
+        self.detached = True
+        self._forget()
+        for part in self.parts:
+            part.installed.detach()
+
+    def remove(self) -> None:
+        """Take the programs out of the process; what is in the memory can be read still."""
+        self._forget()
+        for part in self.parts:
+            with contextlib.suppress(TargetGone):
+                part.installed.remove()
+        self.removed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.detached:
+            self.remove()
+
+
+def _joined(parts: Sequence[Counts]) -> Counts:
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+
+
+def _place(site: Site, returns: bool, hits: int, passed: int) -> Place:
+    location = site.location
+    function = location.function
+    if function is not None and location.offset:
+        function += f"+{location.offset:#x}"
+    return Place(
+        location.spec,
+        location.object,
+        function,
+        location.address,
+        str(site.method),
+        returns,
+        hits,
+        passed,
+    )
