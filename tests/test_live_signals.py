@@ -176,3 +176,21 @@ def test_a_program_that_blocks_or_ignores_sigtrap_keeps_its_handler(victim, buil
         status = live.run_to_the_end(target, blocked)
     assert status.code == 0
     assert blocked.finish()[0] == expected
+
+
+def test_attaching_and_detaching_again_and_again_loses_no_queued_signal(victim):
+    """Threads make system calls for us whenever that begins and ends, in the midst of signals."""
+    queue = victim("queue", 6000, "main")
+    queue.go()
+    times = 0
+    while queue.alive:
+        try:
+            with uprobes.attach(queue.pid) as target:
+                target.register([queue.spec("work"), queue.spec("work_inside")], lambda hit: None)
+                times += 1
+        except (uprobes.NoSuchProcess, uprobes.TargetGone):
+            break
+    said, code = queue.finish()
+    assert said == ["received 6000", "disordered 0", "code -1"]
+    assert code == 0
+    assert times > 3

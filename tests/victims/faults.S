@@ -37,8 +37,10 @@
         .globl  guard
 guard:  .skip   4096                    /* made inaccessible */
 beyond: .skip   4096
-        .globl  saved_sp
+        .globl  saved_sp, behind_end
 saved_sp:
+        .skip   8
+behind_end:
         .skip   8
         .data
 zero:   .long   0
@@ -178,6 +180,35 @@ FAULT rep_movsb_into_guard
         mov     $100, %ecx
 rep_movsb_into_guard_at:
         rep movsb
+        DONE
+FAULT push_not_canonical               /* a stack fault is a SIGBUS */
+        mov     $0x8000000000000000, %rsp
+push_not_canonical_at:
+        push    %rbp
+        DONE
+FAULT load_behind_end                   /* of the file that is mapped there: a SIGBUS with an address */
+        mov     behind_end(%rip), %r9
+load_behind_end_at:
+        mov     (%r9), %rax
+        DONE
+FAULT store_behind_end
+        mov     behind_end(%rip), %r9
+store_behind_end_at:
+        addl    $5, 8(%r9)
+        DONE
+FAULT not_of_amd                        /* one of these two is no instruction of this CPU */
+        xor     %eax, %eax
+        xor     %ecx, %ecx
+        xor     %edx, %edx
+not_of_amd_at:
+        .byte   0x66, 0x0f, 0xae, 0xf1  /* tpause %ecx */
+        DONE
+FAULT not_of_intel
+        xor     %eax, %eax
+        xor     %ecx, %ecx
+        xor     %edx, %edx
+not_of_intel_at:
+        .byte   0x0f, 0x01, 0xfa        /* monitorx */
         DONE
 FAULT after_ud2                         /* the fault itself is not probed, its neighbour is */
 after_ud2_at:

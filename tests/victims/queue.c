@@ -1,9 +1,13 @@
-/* Queues numbered signals to a thread that runs probed code, and checks what arrives: queue COUNT. */
+/* Queues numbered signals to a thread that runs probed code, and checks what arrives: queue COUNT [main].
+ *
+ * With `main` it is the main thread that runs and another one that sends.
+ */
 #include "victim.h"
 
 extern char work_inside[];
 static volatile int stopping;
-static long received, disordered, code;
+static long received, disordered, code, count;
+static pthread_t receiver;
 
 /* Adds to a static variable, so that the probed instruction counts from the program counter. */
 __asm__("        .data\n"
@@ -34,26 +38,39 @@ static void *run(void *unused)
     return unused;
 }
 
-int main(int argc, char **argv)
+static void *send_all(void *unused)
 {
-    struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO};
-    long count = argc > 1 ? atol(argv[1]) : 1;
-    pthread_t thread;
-
-    sigaction(SIGRTMIN + 1, &action, NULL);
-    SHOW(work);
-    SHOW(work_inside);
-    ready();
-    pthread_create(&thread, NULL, run, NULL);
     for (long i = 0; i < count; i++) {
         union sigval value = {.sival_int = (int)i};
-        pthread_sigqueue(thread, SIGRTMIN + 1, value);
+        pthread_sigqueue(receiver, SIGRTMIN + 1, value);
         if (i % 3 == 0)         /* two or three are pending at once */
             usleep(300);
     }
     for (int i = 0; i < 10000 && received < count; i++)
         usleep(1000);
     stopping = 1;
+    return unused;
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO};
+    pthread_t thread;
+
+    count = argc > 1 ? atol(argv[1]) : 1;
+    sigaction(SIGRTMIN + 1, &action, NULL);
+    SHOW(work);
+    SHOW(work_inside);
+    ready();
+    if (argc > 2) {
+        receiver = pthread_self();
+        pthread_create(&thread, NULL, send_all, NULL);
+        run(NULL);
+    } else {
+        pthread_create(&thread, NULL, run, NULL);
+        receiver = thread;
+        send_all(NULL);
+    }
     pthread_join(thread, NULL);
     printf("received %ld\ndisordered %ld\ncode %ld\n", received, disordered, code);
     return disordered || received != count;

@@ -11,7 +11,7 @@ from uprobes.maps import gap_near, read_mappings
 if TYPE_CHECKING:
     from uprobes.process import Process
 
-PROT_READ_EXEC = 5
+PROT_READ_WRITE, PROT_READ_EXEC = 3, 5
 MAP_PRIVATE_ANONYMOUS = 0x02 | 0x20
 MAP_PRIVATE_ANONYMOUS_NOREPLACE = MAP_PRIVATE_ANONYMOUS | 0x100000
 LOWEST = 0x10000
@@ -85,10 +85,17 @@ class AreaMapper:
 
     def map_anywhere(self, size: int) -> int:
         """Map `size` bytes of zeros, readable and executable, where the kernel likes; CannotMap."""
+        return self._map(size, PROT_READ_EXEC)
+
+    def map_writable(self, size: int) -> int:
+        """Map `size` bytes that the process itself may write, for a moment; raises CannotMap."""
+        return self._map(size, PROT_READ_WRITE)
+
+    def _map(self, size: int, protection: int) -> int:
         process = self.process
         process.may_call()
         try:
-            return process.call("mmap", 0, size, PROT_READ_EXEC, MAP_PRIVATE_ANONYMOUS, NO_FILE, 0)
+            return process.call("mmap", 0, size, protection, MAP_PRIVATE_ANONYMOUS, NO_FILE, 0)
         except OSError as error:
             raise CannotMap(
                 f"process {process.pid} could not map {size} bytes: {error.strerror}"

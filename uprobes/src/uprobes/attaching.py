@@ -152,6 +152,10 @@ def not_permitted(pid: int) -> NotPermitted:
     return NotPermitted(f"the kernel does not let us trace process {pid}", hint="; ".join(hints))
 
 
+def _ended_meanwhile(pid: int) -> NoSuchProcess:
+    return NoSuchProcess(f"process {pid} ended while we attached")
+
+
 def seize_all(pid: int) -> list[int]:
     """Become the tracer of all threads of a process, none of which is stopped; return their
     numbers.
@@ -164,7 +168,7 @@ def seize_all(pid: int) -> list[int]:
         try:
             tids = {int(name) for name in os.listdir(f"/proc/{pid}/task")}
         except (FileNotFoundError, ProcessLookupError):
-            raise NoSuchProcess(f"process {pid} ended while we attached") from None
+            raise _ended_meanwhile(pid) from None
         fresh = tids - seized
         if not fresh:
             break
@@ -180,9 +184,11 @@ def seize_all(pid: int) -> list[int]:
                     status = read_status(pid)
                     if status.tracer:
                         raise already_traced(pid, status.tracer) from None
+                    if status.state in "ZX":
+                        raise _ended_meanwhile(pid) from None
                     raise not_permitted(pid) from None
                 elif error.errno == errno.ESRCH and not seized:
-                    raise NoSuchProcess(f"process {pid} ended while we attached") from None
+                    raise _ended_meanwhile(pid) from None
                 elif tid == pid:
                     pass  # the leader has ended and only waits for its threads
                 else:

@@ -20,6 +20,7 @@ from ubp import Action, Plan
 from uprobes import ptrace
 from uprobes.arming import Arming
 from uprobes.errors import ProbeError, TargetGone
+from uprobes.fatal import deliver
 from uprobes.hit import Hit
 from uprobes.holding import Holding
 from uprobes.lifetimes import Lifetimes
@@ -103,7 +104,7 @@ class Engine:
         for tracee in [t for t in self.tracees.values() if t.ended is not None]:
             status, tracee.ended = tracee.ended, None
             if status is not None:
-                self.lifetimes.on_end(tracee.tid, tracee, status)
+                self.on_stop(tracee.tid, status)
 
     def _take_stops(self) -> None:
         tracees, waiting = self.tracees, self._waiting
@@ -240,7 +241,10 @@ class Engine:
             elif tracee.step is not None:
                 self._keep_guard(tracee)
                 onward = self.signals.advance(tracee, status)
-                tracee.resume(onward or 0, step=onward is AGAIN)
+                if onward is AGAIN:
+                    tracee.resume(step=True)
+                else:
+                    deliver(self, tracee, onward)
             elif number == signal.SIGTRAP:
                 if not loaded:
                     self._keep_guard(tracee)

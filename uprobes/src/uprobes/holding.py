@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 from insn import Flow
 from uprobes import lifetimes, ptrace
 from uprobes.errors import ProbeError
+from uprobes.fatal import deliver
 from uprobes.guard.keeper import AREA
 from uprobes.guard.rescue import Remains, adopt
 from uprobes.ptrace import WALL, Event, Request
 from uprobes.retiring import retire
-from uprobes.signals import AGAIN, signal_sets
+from uprobes.signals import AGAIN
+from uprobes.status import signal_sets
 from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class Holding:
                 tracee.step = None
                 self.engine.on_stop(tracee.tid, status)
             else:
-                tracee.resume(onward)
+                deliver(self.engine, tracee, onward)
         finally:
             self.release(others)
 
@@ -153,6 +155,8 @@ class Holding:
             return
         for tracee in list(process.tracees.values()):
             held = self.quiesce([tracee])
+            while self._took_signal(tracee):
+                held += self.quiesce([tracee])
             status = tracee.pending
             stopped = tracee.state is State.STOPPED
             fit = stopped and status is not None and status >> 16 != Event.EXIT
@@ -161,6 +165,18 @@ class Holding:
             self.release(held)
             if fit:
                 return
+
+    def _took_signal(self, tracee: Tracee) -> bool:
+        """Let a thread have the signal for which it stopped before it could stop for us.
+
+        A system call that it made for us at such a stop would take the signal from it.
+        """
+        status = tracee.pending
+        if tracee.state is not State.STOPPED or status is None or status >> 16:
+            return False
+        tracee.pending = None
+        self.engine.on_stop(tracee.tid, status)
+        return tracee.tid in self.engine.tracees
 
     def clean_up(self, process: "Process", base: int) -> Remains:
         """Undo what a dead tracer left in a process that we have just attached to."""
@@ -236,6 +252,14 @@ class Holding:
             if not os.WIFSTOPPED(tracee.pending):
                 self.engine.on_stop(tracee.tid, tracee.pending)
 
+    def _free_caller(self, process: "Process") -> None:
+        """See to it that a held thread can make system calls without losing a signal."""
+        while (tracee := process.stopped_tracee()) is not None and tracee.stopped_for == 2:
+            if tracee.pending == BREAK_STATUS or not self._took_signal(tracee):
+                return
+            for held in self.quiesce([tracee]):
+                self._settle(held)
+
     def let_go(self) -> None:
         """Leave every process and let all threads run on without us; the loop ends."""
         for process in list(self.engine.processes.values()):
@@ -245,6 +269,7 @@ class Holding:
         for tracee in self.quiesce(list(self.engine.tracees.values())):
             self._settle(tracee)
         for process in list(self.engine.processes.values()):
+            self._free_caller(process)
             retire(self.engine, process)
         for tracee in list(self.engine.tracees.values()):
             status = tracee.pending or 0

@@ -5,18 +5,22 @@ no text is written. All signals are blocked meanwhile; registers, mask and a sys
 be restarted are put back.
 """
 
+import contextlib
 import errno
 import os
+import signal
 import struct
 
 from uprobes import ptrace
 from uprobes.errors import CannotMap, TargetGone
 from uprobes.maps import read_mappings
 from uprobes.memory import ProcessMemory
-from uprobes.ptrace import WALL, Event, Request
+from uprobes.ptrace import WALL, Event, Request, TrapCode
 from uprobes.tracee import CALL_STOP, Tracee
 
 ALL_SIGNALS = (1 << 64) - 1
+RESTART_CODES = frozenset({512, 513, 514, 516})
+"""What the kernel puts in the result while it decides on a restart (include/linux/errno.h)."""
 NO_CALL = (1 << 64) - 1
 SCAN_LIMIT = 1 << 21
 
@@ -92,11 +96,20 @@ def _onward(tracee: Tracee) -> dict[str, int]:
     machine = tracee.machine
     registers = tracee.registers.as_dict()
     if registers[machine.system_call] != NO_CALL:
-        registers[machine.ip] -= len(machine.call_instruction)
-        registers[machine.call_number] = registers[machine.system_call]
-    elif registers[machine.ip] - tracee.skew in tracee.process.points:
+        if NO_CALL + 1 - registers[machine.result] in RESTART_CODES:
+            registers[machine.ip] -= len(machine.call_instruction)
+            registers[machine.call_number] = registers[machine.system_call]
+    elif registers[machine.ip] - tracee.skew in tracee.process.points and _at_breakpoint(tracee):
         registers[machine.ip] -= tracee.skew
     return registers
+
+
+def _at_breakpoint(tracee: Tracee) -> bool:
+    """Tell whether a thread stopped for a breakpoint: it may just stand one byte behind one."""
+    with contextlib.suppress(OSError):
+        info = ptrace.signal_info(tracee.tid)
+        return info.number == signal.SIGTRAP and info.code == TrapCode.KERNEL
+    return False
 
 
 def _stop_as_before(tracee: Tracee) -> None:
@@ -109,17 +122,22 @@ def _stop_as_before(tracee: Tracee) -> None:
     while True:
         ptrace.call(Request.CONT, tracee.tid)
         _, status = os.waitpid(tracee.tid, WALL)
-        if not os.WIFSTOPPED(status):
-            raise _ended(tracee, status)
+        check_end(tracee, status)
         if status >> 16 == Event.STOP:
             return
         if status >> 16 == 0:
             tracee.hold(os.WSTOPSIG(status), block=False)
 
 
-def _ended(tracee: Tracee, status: int) -> TargetGone:
-    tracee.ended = status
-    return TargetGone(f"thread {tracee.tid} ended while it made a system call for us")
+def check_end(tracee: Tracee, status: int) -> None:
+    """Raise TargetGone when a thread ends; the engine takes the status that said so.
+
+    Its last stop counts: a main thread is not reported as ended before all others, which may wait
+    for us in theirs.
+    """
+    if not os.WIFSTOPPED(status) or status >> 16 == Event.EXIT:
+        tracee.ended = status
+        raise TargetGone(f"thread {tracee.tid} ended while it made a system call for us")
 
 
 def _run_call(tracee: Tracee) -> None:
@@ -132,8 +150,7 @@ def _run_call(tracee: Tracee) -> None:
     while stops < 2:
         ptrace.call(Request.SYSCALL, tracee.tid)
         _, status = os.waitpid(tracee.tid, WALL)
-        if not os.WIFSTOPPED(status):
-            raise _ended(tracee, status)
+        check_end(tracee, status)
         if status >> 16 == 0 and os.WSTOPSIG(status) == CALL_STOP:
             stops += 1
         elif status >> 16 == 0:

@@ -137,11 +137,21 @@ class Process(Planning):
     def borrowed_stack(self, size: int) -> Iterator[int]:
         """Give the address of `size` bytes on the caller's stack, below what it uses; put back
         after.
+
+        A thread whose stack pointer is nonsense gets a mapping for it.
         """
         assert self.caller is not None
         machine = self.machine
         sp = self.caller.peek(machine.sp)
         address = (sp - machine.arch.red_zone - size) & ~0xF
+        stack = mapping_at(self.mappings(fresh=True), address)
+        if stack is None or not stack.writable or address + size > stack.end:
+            address = self.mapper.map_writable(size)
+            try:
+                yield address
+            finally:
+                self.call("munmap", address, size)
+            return
         kept = self.memory.read(address, size)
         try:
             yield address
@@ -263,6 +273,14 @@ class Process(Planning):
         self._mappings = None
         return probes
 
+    def abandon(self) -> None:
+        """Forget what was undone: the process is about to end. Its pending returns are lost."""
+        self.points.clear()
+        self.copies.clear()
+        self._former.clear()
+        self.pool = self._new_pool()
+        self.guard = None
+
     def forget_remains(self) -> None:
         """Start anew after what a dead tracer left was undone."""
         self.copies.clear()
@@ -281,8 +299,9 @@ class Process(Planning):
     # -- end ----------------------------------------------------------------------------------
 
     def stopped_tracee(self) -> Tracee | None:
-        """Return a stopped thread that could make a system call."""
-        for tracee in self.tracees.values():
-            if tracee.state is State.STOPPED:
-                return tracee
-        return None
+        """Return a stopped thread that could make a system call, best one that waits for nothing.
+
+        One that is stopped for a signal would lose it, one at its last stop makes no more calls.
+        """
+        fit = (t for t in self.tracees.values() if t.state is State.STOPPED and not t.ending)
+        return min(fit, key=lambda t: t.stopped_for, default=None)

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 from insn import Fixups
 from ubp import Plan, Step
 from uprobes import ptrace
+from uprobes.fatal import deliver
+from uprobes.inject import RESTART_CODES
 from uprobes.ptrace import FAULTS, WALL, Event, Request, SignalInfo, TrapCode
+from uprobes.status import signal_sets
 from uprobes.tracee import Tracee
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
 
 WORD = 1 << 64
-RESTART_CODES = frozenset({512, 513, 514, 516})
-"""What the kernel puts in the result while it decides on a restart (include/linux/errno.h)."""
 STEP_CODES = frozenset({TrapCode.TRACE, TrapCode.BREAKPOINT, TrapCode.KERNEL, TrapCode.BRANCH})
 AGAIN = None
 """What `advance` gives for: step once more."""
@@ -49,7 +50,7 @@ class Signals:
                 tracee.hold(number)
                 self.leave_slot(tracee)
                 number = tracee.take_held()
-        tracee.resume(number)
+        deliver(self.engine, tracee, number)
 
     def _fault_in_copy(self, tracee: Tracee, ip: int, info: SignalInfo) -> None:
         process = tracee.process
@@ -148,7 +149,7 @@ class Signals:
         """Give a program that steps itself the trap behind an instruction that was emulated."""
         info = ptrace.signal_info(tracee.tid).trap(tracee.registers[tracee.machine.ip])
         tracee.hold_trap(info)
-        tracee.resume()
+        deliver(self.engine, tracee, tracee.take_held())
 
     def _interrupt_call(self, tracee: Tracee, step: Step, number: int) -> None:
         """Let a signal into a system call that is being stepped: it may have been waiting for just
@@ -233,14 +234,3 @@ def signals_pending(tid: int) -> bool:
 def has_handler(tid: int, number: int) -> bool:
     """Tell whether the program handles a signal itself."""
     return bool(signal_sets(tid).get("SigCgt", 0) >> (number - 1) & 1)
-
-
-def signal_sets(tid: int) -> dict[str, int]:
-    """Read the sets of signals in /proc/TID/status by their names there, bit N - 1 for signal N."""
-    try:
-        with open(f"/proc/{tid}/status", encoding="utf-8", errors="replace") as file:
-            lines = [line.partition(":") for line in file]
-    except OSError:
-        return {}
-    names = ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
-    return {name: int(mask, 16) for name, _, mask in lines if name in names}

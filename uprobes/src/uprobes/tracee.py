@@ -100,7 +100,7 @@ class Tracee:
     """Whether we asked the thread to stop and have not seen it do so."""
     held: deque[HeldSignal] = field(default_factory=deque)
     ended: int | None = None
-    """The wait status of its end, when that came while we made it do something."""
+    """The wait status of its end, or of its last stop, that came while we made it do something."""
     restarting: tuple[bool, tuple[int, ...]] | None = None
     """The registers of a hit whose instruction did not run: a hit with the same ones is the same
     hit. True in front where the kernel repeats a system call.
@@ -141,6 +141,20 @@ class Tracee:
         self.flags_word = self.machine.index[self.machine.flags]
         self.trap_flag = self.machine.trap_flag
         self.operands = OperandMemory(self.tid)
+
+    @property
+    def ending(self) -> bool:
+        """Whether the thread is held at its last stop."""
+        return (self.pending or 0) >> 16 == ptrace.Event.EXIT
+
+    @property
+    def stopped_for(self) -> int:
+        """Tell what a held thread has to report: 0 nothing that it could lose, 1 unknown, 2 a
+        signal.
+        """
+        if self.pending is None:
+            return 1
+        return 0 if self.pending >> 16 else 2
 
     def load(self) -> Registers:
         """Fetch the registers; raises OSError (ESRCH) when the thread is gone."""

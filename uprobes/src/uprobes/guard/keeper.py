@@ -15,6 +15,7 @@ import numpy as np
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.guard import layout
 from uprobes.guard.layout import POINT, Field, GuardCode
+from uprobes.status import signal_sets
 
 if TYPE_CHECKING:
     from uprobes.process import Process
@@ -79,11 +80,13 @@ class Guard:
 
     def stands(self) -> bool:
         """Tell whether the handler is still in place."""
-        with open(f"/proc/{self.process.pid}/status", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("SigCgt:"):
-                    return bool(int(line.split()[1], 16) >> (SIGTRAP - 1) & 1)
-        return True
+        handled = signal_sets(self.process.pid).get("SigCgt")
+        return handled is None or bool(handled >> (SIGTRAP - 1) & 1)
+
+    def covers_default(self) -> bool:
+        """Tell whether the program had no handler of its own, and did not ignore the signal."""
+        at = self.base + layout.OLD_ACTION.offset
+        return not self.process.memory.word(at)
 
     def reinstate(self) -> None:
         """Put the handler in again: the kernel resets it at a breakpoint met with it blocked."""
@@ -219,6 +222,12 @@ class Guard:
         self.process.memory.write(at, struct.pack("<QQ", place, original))
         if index + 1 == len(self._places):
             self._write(layout.FRAMES_USED, index + 1)
+
+
+def current_handler(process: "Process") -> int:
+    """Return the handler of SIGTRAP that is in place now; needs a stopped thread."""
+    handler: int = layout.ACTION.unpack(swap_action(process, None))[0]
+    return handler
 
 
 def swap_action(process: "Process", action: bytes | None) -> bytes:
