@@ -43,6 +43,7 @@ from uprobes.ptrace import (
     TrapCode,
 )
 from uprobes.signals import AGAIN, Signals
+from uprobes.sleeping import Sleeping
 from uprobes.tracee import BREAK_STATUS, CALL_STOP, STOP_SIGNALS, State, Tracee
 
 TIMED_EVERY = 16
@@ -56,7 +57,8 @@ class Engine:
 
     `obey` does the work that others handed over, as long as `waiting` holds any. `failed` gets what
     handlers raise, `on_exit` the wait status of each process that ended, `on_exec` each process
-    that became another program with the probes it lost.
+    that became another program with the probes it lost. `call` has something done in the tracing
+    thread, from another one.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Engine:
         failed: Callable[[Probe, Exception], None],
         on_exit: Callable[[int, int], None],
         on_exec: Callable[[Process, list[Probe]], None],
+        call: Callable[[Callable[[], None]], None],
     ) -> None:
         self.machine = machine
         self.tracees: dict[int, Tracee] = {}
@@ -83,6 +86,7 @@ class Engine:
         self.arming = Arming(self)
         self.holding = Holding(self)
         self.installer = Installer(self)
+        self.sleeping = Sleeping(self, call)
         self.placement = Placement(self.tracees, TIMED_EVERY)
         self._obey = obey
         self._waiting = waiting
@@ -230,6 +234,7 @@ class Engine:
             event, number = status >> 16, os.WSTOPSIG(status)
             if event == Event.STOP:
                 if number in STOP_SIGNALS:
+                    tracee.interrupted = False
                     tracee.listen()
                 else:
                     if tracee.interrupted:
@@ -270,7 +275,10 @@ class Engine:
             self.signals.on_signal(tracee, signal.SIGTRAP)
         elif internal is not None:
             if internal(tracee):
-                tracee.resume()
+                if tracee.deferred:
+                    self.sleeping.park(tracee)
+                else:
+                    tracee.resume()
             else:
                 self.signals.on_signal(tracee, signal.SIGTRAP)
         elif point is not None:
@@ -323,7 +331,11 @@ class Engine:
         """Execute the instruction of a probe point, unless a handler sent the thread elsewhere."""
         registers, words, stepper = tracee.registers, tracee.words, tracee.process.stepper
         if tracee.state is State.GONE:
+            self.sleeping.run_unheld(tracee)
             return  # a handler detached us
+        if tracee.deferred:
+            self.sleeping.park(tracee, point)
+            return
         if words[tracee.ip_word] != point.address:
             tracee.resume()
             return

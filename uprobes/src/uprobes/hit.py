@@ -1,10 +1,13 @@
 """What a handler gets: the hit of a probe, or the return of a function."""
 
+import copy
 import enum
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from uprobes.errors import ProbeError
 from uprobes.memory import ProcessMemory
-from uprobes.tracee import Registers, Tracee
+from uprobes.tracee import IP_MOVED, Registers, Tracee
 
 if TYPE_CHECKING:
     from uprobes.probe import Probe
@@ -29,11 +32,12 @@ class Hit:
     registers as they were.
     """
 
-    __slots__ = ("_tracee", "_words", "probe", "tid")
+    __slots__ = ("_registers", "_tracee", "_words", "probe", "tid")
 
     def __init__(self, tracee: Tracee, probe: "Probe") -> None:
         self._tracee = tracee
         self._words = tracee.words
+        self._registers: Registers | None = None
         self.probe = probe
         self.tid = tracee.tid
 
@@ -62,7 +66,7 @@ class Hit:
         """The registers by name."""
         if self._words is self._tracee.words:
             return self._tracee.registers
-        return Registers(self._tracee.machine, self._words)
+        return self._registers or Registers(self._tracee.machine, self._words)
 
     @property
     def memory(self) -> ProcessMemory:
@@ -89,6 +93,30 @@ class Hit:
     def cstring(self, number: int, limit: int = 4096) -> bytes:
         """Return the C string that an argument points to, at most `limit` bytes of it."""
         return self.memory.cstring(self.arg(number), limit)
+
+    def defer(self, work: Callable[[Any], object]) -> None:
+        """Have `work(hit)` run in a thread of its own, once the handlers of this hit are done.
+
+        The thread that hit stays stopped until `work` returns, and gets the registers that it
+        writes; all others go on. Raises ProbeError when the handler is over already.
+        """
+        if self._registers is not None:
+            work(self)  # it runs in a thread of its own already
+            return
+        tracee = self._tracee
+        if self._words is not tracee.words:
+            raise ProbeError(
+                "the hit is over: its thread runs on",
+                spec=self.probe.location.spec,
+                code="hit-over",
+                hint="defer from within the handler",
+            )
+        tracee.deferred.append((copy.copy(self), work))
+        tracee.registers.changed = tracee.registers.changed or IP_MOVED  # the engine looks closer
+
+    def work_on(self, registers: Registers) -> None:
+        """Show these registers from now on, not the thread's."""
+        self._registers, self._words = registers, registers.words
 
     def keep(self) -> "Hit":
         """Take a copy of the registers, so that they can be read after the handler is done."""

@@ -21,7 +21,7 @@ from uprobes.guard.keeper import AREA
 from uprobes.guard.rescue import Remains, adopt
 from uprobes.ptrace import WALL, Event, Request
 from uprobes.retiring import retire
-from uprobes.signals import AGAIN
+from uprobes.signals import AGAIN, is_group_stop
 from uprobes.status import signal_sets
 from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 LONGEST_HANDLER = 1_000_000
 """More instructions than the guard's handler ever executes."""
+AT_REST = frozenset({State.STOPPED, State.PARKED, State.GONE})
+"""What a thread does that needs no asking to stop."""
+TRIES = 100
+"""How often a thread is asked to stop that stops for signals instead."""
 BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
 
 
@@ -71,6 +75,7 @@ class Holding:
         lifted = process.breakpoints.at(address) is not None
         onward: int | None = AGAIN
         status = 0
+        group_stop = False
         try:
             if lifted:
                 process.breakpoints.lift(address)
@@ -81,6 +86,7 @@ class Holding:
                 _, status = os.waitpid(tracee.tid, WALL)
                 if not os.WIFSTOPPED(status) or status >> 16 == Event.EXIT:
                     break
+                group_stop = group_stop or is_group_stop(status)
                 if os.WSTOPSIG(status) == CALL_STOP:
                     tracee.step, onward = None, 0
                 else:
@@ -89,6 +95,8 @@ class Holding:
             if lifted:
                 with contextlib.suppress(ProbeError):
                     process.breakpoints.lower(address)
+        if group_stop:
+            tracee.interrupt()
         return onward, status
 
     def quiesce(self, tracees: Iterable[Tracee]) -> list[Tracee]:
@@ -102,7 +110,7 @@ class Holding:
             if tracee is self.engine.current:
                 tracee.state, tracee.pending = State.STOPPED, BREAK_STATUS
                 tracee.remember()
-            elif tracee.state not in (State.STOPPED, State.GONE):
+            elif tracee.state not in AT_REST:
                 tracee.interrupt()
                 tracee.interrupted = True
                 waiting.add(tracee.tid)
@@ -153,18 +161,20 @@ class Holding:
         if ready is not None:
             work(ready)
             return
-        for tracee in list(process.tracees.values()):
-            held = self.quiesce([tracee])
-            while self._took_signal(tracee):
-                held += self.quiesce([tracee])
-            status = tracee.pending
-            stopped = tracee.state is State.STOPPED
-            fit = stopped and status is not None and status >> 16 != Event.EXIT
-            if fit:
-                work(tracee)
-            self.release(held)
-            if fit:
-                return
+        for _ in range(TRIES):
+            for tracee in list(process.tracees.values()):
+                held = self.quiesce([tracee])
+                status = tracee.pending if tracee.state is State.STOPPED else None
+                event = None if status is None else status >> 16
+                fit = event not in (None, Event.NONE, Event.EXIT)
+                if fit:
+                    work(tracee)
+                self.release(held)
+                if fit:
+                    return
+                if status is not None and not event and self.engine.current is None:
+                    # A signal's own stop, which no system call of ours may use up.
+                    self.engine.on_stop(tracee.tid, status)
 
     def _took_signal(self, tracee: Tracee) -> bool:
         """Let a thread have the signal for which it stopped before it could stop for us.
@@ -267,11 +277,14 @@ class Holding:
                 if not installed.stays:
                     self.engine.installer.remove(process, installed)
         for tracee in self.quiesce(list(self.engine.tracees.values())):
+            self.engine.sleeping.unpark(tracee)
             self._settle(tracee)
         for process in list(self.engine.processes.values()):
             self._free_caller(process)
             retire(self.engine, process)
         for tracee in list(self.engine.tracees.values()):
+            if tracee is not self.engine.current:
+                self.engine.sleeping.run_unheld(tracee)
             status = tracee.pending or 0
             number = 0 if status >> 16 else os.WSTOPSIG(status)
             tracee.detach(0 if number == CALL_STOP else number)

@@ -53,6 +53,7 @@ def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
     registers = tracee.load()
     kept = bytes(tracee.buffer)
     mask = ptrace.signal_mask(tid)
+    of_event = ptrace.signal_info(tid).of_event
     onward = _onward(tracee)
     guard = tracee.process.guard
     if guard is not None:
@@ -72,7 +73,7 @@ def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
         tracee.buffer[:] = kept
         try:
             ptrace.call(Request.SETREGS, tid, 0, tracee.words_address)
-            if tracee.words[machine.index[machine.system_call]] != NO_CALL:
+            if of_event or tracee.words[machine.index[machine.system_call]] != NO_CALL:
                 _stop_as_before(tracee)
             elif onward[machine.ip] != tracee.words[tracee.ip_word]:
                 # Nobody would see that the breakpoint was met, should we die now.
@@ -117,6 +118,7 @@ def _stop_as_before(tracee: Tracee) -> None:
 
     From the end of our own call it would return to the program straight away, and nobody would
     restart the call that was interrupted (arch_do_signal_or_restart in arch/x86/kernel/signal.c).
+    One that had stopped with its program can stay in that only from there, too.
     """
     ptrace.call(Request.INTERRUPT, tracee.tid)
     while True:

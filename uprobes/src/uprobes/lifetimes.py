@@ -152,6 +152,7 @@ class Lifetimes:
             return
         if process.returns is not None:
             process.returns.all_gone(tracee)
+            engine.sleeping.run_unheld(tracee)
         gone = process.reset()
         for probe in gone:
             probe.state = ProbeState.GONE
@@ -178,6 +179,7 @@ class Lifetimes:
         if tracee is not None:
             if tracee.process.returns is not None:
                 tracee.process.returns.thread_gone(tracee)
+            self.engine.sleeping.run_unheld(tracee)
             self._drop(tracee)
         if tracee is None or tracee.pid == tid:
             self.engine.on_exit(tid, status)
@@ -192,6 +194,7 @@ class Lifetimes:
         """
         if tracee.process.returns is not None:
             tracee.process.returns.thread_gone(tracee)
+            self.engine.sleeping.run_unheld(tracee)
         pid, status = tracee.pid, ptrace.event_message(tracee.tid)
         if pid in self._left:
             self._left[pid] = status

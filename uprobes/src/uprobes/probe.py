@@ -45,6 +45,8 @@ class Probe:
     `vaddr` is a run-time address, or a spec such as `libc:malloc`. `method` forces one way of
     executing the instruction, `forbid` rules some out. `where` lets only some hits reach the
     handler. An object may be registered again as soon as it is unregistered; its counts go on.
+    `sleeps` says that the handler may take its time: it runs in a thread of its own, after those of
+    other probes at the place, and only the thread that hit waits for it.
     """
 
     returns = False
@@ -58,11 +60,13 @@ class Probe:
         where: Callable[[Hit], object] | None = None,
         method: Method | str | None = None,
         forbid: Collection[Method | str] = (),
+        sleeps: bool = False,
     ) -> None:
         self.pid = pid
         self.vaddr = vaddr
         self.user_handler = handler
         self.where = where
+        self.sleeps = sleeps
         self.wanted = None if method is None else Method(method)
         self.forbidden = frozenset(Method(m) for m in forbid)
         self.state = ProbeState.UNREGISTERED
@@ -79,14 +83,23 @@ class Probe:
 
     def _bind(self) -> None:
         """Choose what the engine calls at a hit: nothing at all where counting is enough."""
-        self.handler = self.user_handler if self.where is None else self._filter
+        plain = self.where is None and not self.sleeps
+        self.handler = self.user_handler if plain else self._filter
 
     def _filter(self, hit: Hit) -> None:
-        assert self.where is not None
-        if not self.where(hit):
+        if self.where is not None and not self.where(hit):
             self.filtered += 1
             self.hits -= 1
-        elif self.user_handler is not None:
+        else:
+            self._handle(hit)
+
+    def _handle(self, hit: Hit) -> None:
+        """Run the user's handler, here or in a thread of its own."""
+        if self.user_handler is None:
+            return
+        if self.sleeps:
+            hit.defer(self.user_handler)
+        else:
             self.user_handler(hit)
 
     @property
@@ -166,12 +179,15 @@ class Uretprobe(Probe):
         where: Callable[[Hit], object] | None = None,
         method: Method | str | None = None,
         forbid: Collection[Method | str] = (),
+        sleeps: bool = False,
     ) -> None:
         self.save = save
         self.entry_hits = 0
         self.last_miss: Exception | None = None
         """Why the last call that was missed could not be followed."""
-        super().__init__(pid, vaddr, handler, where=where, method=method, forbid=forbid)
+        super().__init__(
+            pid, vaddr, handler, where=where, method=method, forbid=forbid, sleeps=sleeps
+        )
 
     def _bind(self) -> None:
         self.handler = self.enter
@@ -193,11 +209,10 @@ class Uretprobe(Probe):
     def finish(self, ret: Return) -> None:
         """End a call: count it and hand it to the user's handler."""
         self.hits += 1
-        if self.user_handler is not None:
-            try:
-                self.user_handler(ret)
-            except Exception as error:
-                self.failed(self, error)
+        try:
+            self._handle(ret)
+        except Exception as error:
+            self.failed(self, error)
 
 
 class ProbePoint:

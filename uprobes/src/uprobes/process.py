@@ -303,5 +303,6 @@ class Process(Planning):
 
         One that is stopped for a signal would lose it, one at its last stop makes no more calls.
         """
-        fit = (t for t in self.tracees.values() if t.state is State.STOPPED and not t.ending)
+        ready = (State.STOPPED, State.PARKED)
+        fit = (t for t in self.tracees.values() if t.state in ready and not t.ending)
         return min(fit, key=lambda t: t.stopped_for, default=None)

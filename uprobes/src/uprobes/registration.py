@@ -40,12 +40,14 @@ class Keywords(TypedDict, total=False):
     """What can be said of every probe, as keywords.
 
     `where` lets only some hits reach the handler (a function, or a condition such as
-    `arg0 > 4096`), `method` forces one way of executing the instruction, `forbid` rules some out.
+    `arg0 > 4096`), `method` forces one way of executing the instruction, `forbid` rules some out,
+    `sleeps` lets the handler take its time while other threads go on.
     """
 
     where: Callable[[Hit], object] | str | None
     method: Method | str | None
     forbid: Collection[Method | str]
+    sleeps: bool
 
 
 class ReturnKeywords(Keywords, total=False):
@@ -64,6 +66,7 @@ class ProbeOptions:
     save: Callable[[Hit], object] | None = None
     method: Method | str | None = None
     forbid: Collection[Method | str] = ()
+    sleeps: bool = False
 
     def make(self, pid: int, location: Location) -> Probe:
         """Make the probe for one location."""
@@ -76,6 +79,7 @@ class ProbeOptions:
                 where=self.where,
                 method=self.method,
                 forbid=self.forbid,
+                sleeps=self.sleeps,
             )
         else:
             probe = Uprobe(
@@ -85,6 +89,7 @@ class ProbeOptions:
                 where=self.where,
                 method=self.method,
                 forbid=self.forbid,
+                sleeps=self.sleeps,
             )
         probe.location = location
         return probe

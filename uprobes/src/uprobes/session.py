@@ -72,6 +72,7 @@ class Session:
         )
 
     # -- beginning ----------------------------------------------------------------------------
+            self._tracer.call,
 
     def attach(self, pid: int, *, follow_forks: bool = False) -> Self:
         """Become the tracer of a running process; none of its threads is stopped for that."""
@@ -134,6 +135,7 @@ class Session:
             self._wake.set()
 
     def _take_in(self, tids: list[int]) -> None:
+            self._engine.sleeping.close()
         process = Process(self.pid, self.machine)
         if attaching.read_status(self.pid).seccomp:
             process.no_calls = (

@@ -5,6 +5,7 @@ Rules:
   siginfo become the original's, and the signal is delivered;
 - any other signal waits until a step is done; a boosted copy is stepped to its end first;
 - an instruction that repeats (rep) is interrupted between two rounds, as the CPU would;
+- signals that stop or continue the program are never held: the one would overtake the other;
 - where the instruction runs again afterwards, that is the same hit: `Tracee.restarting` says so.
 """
 
@@ -20,13 +21,14 @@ from uprobes.fatal import deliver
 from uprobes.inject import RESTART_CODES
 from uprobes.ptrace import FAULTS, WALL, Event, Request, SignalInfo, TrapCode
 from uprobes.status import signal_sets
-from uprobes.tracee import Tracee
+from uprobes.tracee import STOP_SIGNALS, Tracee
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
 
 WORD = 1 << 64
 STEP_CODES = frozenset({TrapCode.TRACE, TrapCode.BREAKPOINT, TrapCode.KERNEL, TrapCode.BRANCH})
+JOB_CONTROL = STOP_SIGNALS | {signal.SIGCONT}
 AGAIN = None
 """What `advance` gives for: step once more."""
 
@@ -46,6 +48,8 @@ class Signals:
         if process.holds(ip):
             if number in FAULTS and (info := ptrace.signal_info(tracee.tid)).synchronous:
                 self._fault_in_copy(tracee, ip, info)
+            elif number in JOB_CONTROL:
+                self.leave_slot(tracee, undo=True)
             else:
                 tracee.hold(number)
                 self.leave_slot(tracee)
@@ -64,14 +68,17 @@ class Signals:
         if ip == plan.copy.address:
             tracee.restart()
 
-    def leave_slot(self, tracee: Tracee) -> None:
-        """Bring a stopped thread, its registers loaded, out of any slot to the original code."""
+    def leave_slot(self, tracee: Tracee, *, undo: bool = False) -> None:
+        """Bring a stopped thread, its registers loaded, out of any slot to the original code.
+
+        With `undo` it is not stepped for that: the instruction runs again if it had not run.
+        """
         process = tracee.process
         ip_name = process.machine.ip
         ip = tracee.registers[ip_name]
         plan = process.plan_at(ip)
         if plan is not None and plan.copy is not None and plan.copy.address == ip:
-            if Fixups.REPEATS in plan.fixups:
+            if undo or Fixups.REPEATS in plan.fixups:
                 tracee.registers[ip_name] = plan.instruction.address
                 tracee.restart()
                 return
@@ -87,6 +94,7 @@ class Signals:
         """
         process, registers = tracee.process, tracee.registers
         flags = registers[process.machine.flags]
+        group_stop = False
         while True:
             tracee.flush()
             ptrace.call(Request.SINGLESTEP, tracee.tid)
@@ -99,6 +107,7 @@ class Signals:
             if status >> 16:
                 if status >> 16 == Event.EXIT:
                     return
+                group_stop = group_stop or is_group_stop(status)
                 continue
             info = ptrace.signal_info(tracee.tid)
             if number == signal.SIGTRAP and info.code in STEP_CODES:
@@ -106,6 +115,8 @@ class Signals:
             tracee.hold(number)
             if info.synchronous:
                 return
+        if group_stop:
+            tracee.interrupt()
         process.stepper.repair_in_place(plan, flags, registers, process.memory)
 
     def advance(self, tracee: Tracee, status: int) -> int | None:
@@ -139,8 +150,8 @@ class Signals:
         if Fixups.REPEATS in fixups:
             self._abort(tracee, step)
             return number
-        if Fixups.SYSTEM_CALL in fixups:
-            self._interrupt_call(tracee, step, number)
+        if Fixups.SYSTEM_CALL in fixups or number in JOB_CONTROL:
+            self._interrupt(tracee, step, number)
             return number
         tracee.hold(number)
         return AGAIN
@@ -151,10 +162,8 @@ class Signals:
         tracee.hold_trap(info)
         deliver(self.engine, tracee, tracee.take_held())
 
-    def _interrupt_call(self, tracee: Tracee, step: Step, number: int) -> None:
-        """Let a signal into a system call that is being stepped: it may have been waiting for just
-        that.
-        """
+    def _interrupt(self, tracee: Tracee, step: Step, number: int) -> None:
+        """Let a signal into a step: a system call may have been waiting for just that."""
         process, registers = tracee.process, tracee.registers
         copy = step.plan.copy
         start = step.plan.instruction.address if copy is None else copy.address
@@ -223,6 +232,14 @@ class Signals:
         tracee.process.stepper.abort_step(step, tracee.registers)
         tracee.step = None
         tracee.restart()
+
+
+def is_group_stop(status: int) -> bool:
+    """Tell whether a wait status says that a thread stops with its program.
+
+    Whoever has it go on nevertheless must interrupt it afterwards: it then reports the stop again.
+    """
+    return status >> 16 == Event.STOP and os.WSTOPSIG(status) in STOP_SIGNALS
 
 
 def signals_pending(tid: int) -> bool:

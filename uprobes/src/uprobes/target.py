@@ -116,6 +116,7 @@ class Target(Session):
             returns=returns,
             where=where,
             save=options.get("save"),
+            sleeps=options.get("sleeps", False),
             method=options.get("method"),
             forbid=options.get("forbid", ()),
         )

@@ -10,8 +10,9 @@ import enum
 import errno
 import signal
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uprobes import ptrace
 from uprobes.machine import Machine
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ubp import Step
     from uprobes.hit import Hit
     from uprobes.process import Process
+    from uprobes.sleeping import Parked
 
 # Looking a request up in its enumeration takes as long as passing it to the kernel.
 GETREGS, SETREGS = int(Request.GETREGS), int(Request.SETREGS)
@@ -36,6 +38,8 @@ class State(enum.Enum):
     RUNNING = "running"
     STEPPING = "stepping"
     STOPPED = "stopped"
+    PARKED = "parked"
+    """Stopped until handlers that may sleep are done."""
     LISTENING = "listening"
     GONE = "gone"
 
@@ -123,6 +127,9 @@ class Tracee:
     """Where POKEUSER gets the program counter."""
     spare: "Hit | None" = None
     """The hit object of the latest hit, used again unless a handler kept it."""
+    deferred: "list[tuple[Hit, Callable[[Any], object]]]" = field(default_factory=list)
+    """What the handlers of the present hit want to be run aside, while the thread stays stopped."""
+    parked: "Parked | None" = None
     _intended: bytes = field(init=False, default=b"")
     _mask: int | None = field(init=False, default=None)
     """What the program blocks, while we block more."""

@@ -1,0 +1,142 @@
+"""Threads and processes that begin and end in unusual ways."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import live
+import pytest
+
+import uprobes
+
+pytestmark = pytest.mark.live
+
+
+def run(victim, what, **how):
+    """Run one way; return what was said, the exit code, the hits in the process and in others."""
+    started = victim("lifetimes", what)
+    hits = {}
+    with uprobes.attach(started.pid, **how) as target:
+
+        def count(hit):
+            hits[hit.pid] = hits.get(hit.pid, 0) + 1
+
+        target.uprobe(started.spec("probed"), count)
+        status = live.run_to_the_end(target, started)
+        assert not target.failures
+    said, code = started.finish()
+    assert code == status.code
+    return said, code, hits.pop(started.pid, 0), hits
+
+
+@pytest.mark.parametrize("what", ["vm", "vm_silent", "sighand", "vfork"])
+def test_a_process_that_shares_memory_is_probed_like_a_thread(victim, what):
+    """It has a number of its own, and breakpoints cannot be kept from it."""
+    said, code, own, others = run(victim, what)
+    assert (said, code, own) == (["sum 200"], 0, 0)
+    assert sorted(others.values()) == [10] * 20
+
+
+def test_a_process_that_shares_memory_and_has_another_parent_is_probed(victim):
+    said, code, own, others = run(victim, "parent")
+    assert (said, code, own) == (["sum 10"], 0, 0)
+    assert list(others.values()) == [10]
+    for brother in others:  # our own child: the program was started by us
+        assert os.waitstatus_to_exitcode(os.waitpid(brother, 0x40000000)[1]) == 10
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_copy_made_by_clone_is_a_fork(victim, follow):
+    said, code, own, others = run(victim, "copy", follow_forks=follow)
+    assert (said, code, own) == (["sum 200"], 0, 0)
+    assert sorted(others.values()) == ([10] * 20 if follow else [])
+
+
+@pytest.mark.parametrize("what", ["untraced", "untraced_vm"])
+def test_a_process_that_the_kernel_hides_from_us_lives_on(victim, what):
+    """CLONE_UNTRACED: nobody takes its traps, so the guard does; it loses nothing by that."""
+    said, code, own, others = run(victim, what)
+    assert (said, code) == ([f"sum {5 * 10}"], 0)
+    assert (own, others) == (0, {})
+
+
+def test_a_program_that_ends_as_a_whole_while_threads_are_in_slots(victim):
+    """Case U3: nothing waits for a thread that will not come back."""
+    for method in live.METHODS:
+        started = victim("lifetimes", "exit_group")
+        with uprobes.attach(started.pid) as target:
+            probe = target.uprobe(started.spec("probed"), lambda hit: None, method=method).probes[0]
+            status = live.run_to_the_end(target, started)
+        assert status.code == 33
+        assert probe.hits > 0
+
+
+def pending(pid, number):
+    """Tell whether a signal waits for a process; the next one to stop it would take that away."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^ShdPnd:\s+(\w+)", status, re.MULTILINE)
+    return int(found[1], 16) >> (number - 1) & 1
+
+
+def told_to_the_parent(command, tracer, numbers):
+    """Stop and continue a program by signals; return all that its parent is told."""
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    told = []
+    try:
+        assert b"tick" in child.stdout.readline()
+        assert child.stdout.readline() == b"ready\n"
+        with contextlib.ExitStack() as stack:
+            if tracer is not None:
+                stack.enter_context(tracer(child.pid))
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == b"running\n"
+            for number in numbers:
+                os.kill(child.pid, number)
+                _, status = os.waitpid(child.pid, os.WUNTRACED)
+                told.append((os.WIFSTOPPED(status), os.WSTOPSIG(status)))
+                os.kill(child.pid, signal.SIGCONT)
+                _, status = os.waitpid(child.pid, os.WUNTRACED | os.WCONTINUED)
+                told.append((os.WIFCONTINUED(status), 0))
+                live.until(lambda: not pending(child.pid, signal.SIGCONT), "its handler runs")
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            said = child.stdout.read().split()
+            _, status = os.waitpid(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            told.append((os.WIFEXITED(status), os.WEXITSTATUS(status)))
+        return told, said[2:]
+    finally:
+        if child.returncode is None:
+            child.kill()
+            child.wait()
+        child.stdin.close()
+        child.stdout.close()
+
+
+@pytest.mark.parametrize("method", live.METHODS)
+def test_the_parent_sees_stops_and_continues_as_if_nobody_traced(build, method):
+    """By a tracer in a process of its own: waitpid(2) treats tracers and parents differently."""
+    numbers = [signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU] * 5
+    program = str(build("ticks"))
+
+    @contextlib.contextmanager
+    def counting(pid):
+        command = f"-m uprobes count tick -p {pid} --json --method {method}"
+        with subprocess.Popen(
+            [sys.executable, *command.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as tracer:
+            live.until(lambda: live.tracer_of(pid), "it is traced")
+            yield
+            report, errors = tracer.communicate()
+            assert tracer.returncode == 0, errors
+        assert b'"hits": 0' not in report
+
+    unprobed = told_to_the_parent([program, "3"], None, numbers)
+    assert told_to_the_parent([program, "3"], counting, numbers) == unprobed
+    assert unprobed[0][0] == (True, signal.SIGSTOP)
+    assert unprobed[1] == [b"conts", b"20"]
