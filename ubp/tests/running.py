@@ -127,11 +127,11 @@ class Machine:
         struct.pack_into(
             "<16Q", arena.map, STATE + 16, *(given.get(r, 0) & MASK for r in REGISTERS)
         )
-        at = given["rsp"] - arena.base
-        zone = bytes(range(128, 256))
-        arena.map[at - 128 : at + len(stack)] = zone + stack
+        sp = given["rsp"]
+        zone = bytes(range(128, 256)) + stack
+        ctypes.memmove(sp - 128, zone, len(zone))
         self.call()
-        assert arena.map[at - 128 : at + len(stack)] == zone + stack, "red zone or stack changed"
+        assert ctypes.string_at(sp - 128, len(zone)) == zone, "red zone or stack changed"
         after = dict(zip(REGISTERS, arena.words(STATE + 0x100, 16), strict=True))
         return after, arena.words(STATE + 0x180, 1)[0]
 
