@@ -42,6 +42,7 @@ docs: .venv/made ## docs/_build/html, warnings are errors
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 bench: .venv/made ## all figures, ours and the peers', in one run
+	@$(BIN)/pip install -q --only-binary :all: --group peers || echo "bench: goes on without Frida"
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks
 
 alone: .venv/made ## each package in an environment with only what it declares

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmarks.bulk import bulk_costs
 from benchmarks.hits import crowd_costs, hit_costs, placements, slow_down
+from benchmarks.inprocess import count_costs, record_costs, return_costs
 from benchmarks.report import Section, as_json, machine, markdown, show
 from benchmarks.scanning import scan_costs, scan_growth, scan_learning
 
@@ -41,12 +42,32 @@ def scan(rounds: int) -> Iterator[Section]:
     yield scan_learning()
 
 
+def counts(rounds: int) -> Iterator[Section]:
+    """Counting without stopping the program."""
+    yield count_costs(rounds)
+
+
+def records(rounds: int) -> Iterator[Section]:
+    """Recording without stopping the program."""
+    yield record_costs(rounds)
+
+
+def returns(rounds: int) -> Iterator[Section]:
+    """The time between entry and return, without stopping the program."""
+    yield return_costs(rounds)
+
+
 SECTIONS: dict[str, Callable[[int], Iterator[Section]]] = {
     "hits": hits,
     "crowd": crowd,
     "bulk": bulk,
     "scan": scan,
+    "counts": counts,
+    "records": records,
+    "returns": returns,
 }
+GROUPS = {"inprocess": ("counts", "records", "returns")}
+"""Names that stand for several tables."""
 
 
 def main() -> int:
@@ -56,8 +77,8 @@ def main() -> int:
         "sections",
         nargs="*",
         metavar="SECTION",
-        choices=[*SECTIONS, []],
-        help=f"which tables ({', '.join(SECTIONS)}); all when none is named",
+        choices=[*SECTIONS, *GROUPS, []],
+        help=f"which tables ({', '.join([*SECTIONS, *GROUPS])}); all when none is named",
     )
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant (9)")
     parser.add_argument(
@@ -69,7 +90,8 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(machine(), highlight=False)
     sections = []
-    for name in options.sections or SECTIONS:
+    chosen = [part for name in options.sections for part in GROUPS.get(name, (name,))]
+    for name in dict.fromkeys(chosen or SECTIONS):
         measured = SECTIONS[name](options.rounds)
         while True:
             with console.status(f"{name}: {SECTIONS[name].__doc__}"):

@@ -1,4 +1,4 @@
-"""The kernel's uprobe_multi as a peer: a BPF program, which does nothing, on many functions."""
+"""The kernel's uprobes as peers: a BPF program that does nothing, on many functions; a counter."""
 
 import ctypes
 import errno
@@ -82,6 +82,43 @@ def attach(path: str, offsets: Sequence[int], pid: int) -> int:
             pid,
         ),
     )
+
+
+SYS_PERF_EVENT_OPEN = 298
+PERF_ATTR = struct.Struct("<IIQQQQQIIQQ")
+"""struct perf_event_attr up to config2: type, size, config, …, flags, …, path, offset."""
+UPROBE_TYPE = Path("/sys/bus/event_source/devices/uprobe/type")
+
+
+class Counter:
+    """A kernel uprobe that counts, on one place of a file in one thread."""
+
+    def __init__(self, path: str, offset: int, pid: int) -> None:
+        if not UPROBE_TYPE.exists():
+            raise Missing("this kernel has no uprobe events for perf_event_open")
+        self._path = ctypes.create_string_buffer(os.fsencode(path))
+        attributes = PERF_ATTR.pack(
+            int(UPROBE_TYPE.read_text()),
+            PERF_ATTR.size,
+            *(0, 0, 0, 0, 0, 0, 0),
+            ctypes.addressof(self._path),
+            offset,
+        )
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._file = libc.syscall(SYS_PERF_EVENT_OPEN, attributes, pid, -1, -1, 0)
+        if self._file < 0:
+            raise Missing(
+                f"perf_event_open: {os.strerror(ctypes.get_errno())}; needs root or CAP_PERFMON"
+            )
+
+    @property
+    def hits(self) -> int:
+        """How often it was hit."""
+        return int.from_bytes(os.read(self._file, 8), "little")
+
+    def close(self) -> None:
+        """Take it out."""
+        os.close(self._file)
 
 
 def file_offsets(binary: Path, functions: Sequence[str]) -> list[int]:

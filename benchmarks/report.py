@@ -41,12 +41,7 @@ class Ratio:
 
     def __str__(self) -> str:
         mark = {None: "", True: " ✓", False: " ✗"}[self.met]
-        return f"{self.value:.2f}{mark}"
-
-    @property
-    def heading(self) -> str:
-        """The column that it stands in."""
-        return self.to if self.goal is None else f"{self.to} ({self.goal})"
+        return f"{number(self.value)}{mark}"
 
 
 @dataclass(frozen=True)
@@ -89,31 +84,40 @@ def ratio(one: Sequence[float], other: Sequence[float]) -> float:
 
 def number(value: float) -> str:
     """Write a figure with three digits that count."""
-    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:,.{digits}f}"
+
+
+def _columns(section: Section) -> dict[str, str]:
+    """Give a heading for each thing compared with; what has a goal stands at the right.
+
+    The goal stands in it, unless the column has several: then it stands in the cells.
+    """
+    ratios = [r for f in section.figures for r in f.ratios]
+    goals = {r.to: {str(o.goal) for o in ratios if o.to == r.to and o.goal} for r in ratios}
+    order = sorted(goals, key=lambda to: bool(goals[to]))
+    return {to: f"{to} ({next(iter(goals[to]))})" if len(goals[to]) == 1 else to for to in order}
 
 
 def headings(section: Section) -> list[str]:
     """Give the table's columns: name, median, spread, and one for each thing compared with."""
-    ratios = {r.to: r.heading for f in section.figures for r in f.ratios if r.goal is None}
-    ratios |= {r.to: r.heading for f in section.figures for r in f.ratios if r.goal is not None}
-    return ["", "median", "quarters", *ratios.values()]
+    return ["", "median", "quarters", *_columns(section).values()]
 
 
 def cells(section: Section, figure: Figure) -> list[str]:
     """Write one figure for the columns of its table."""
-    columns = headings(section)[3:]
+    columns = _columns(section)
     if not figure.rounds:
         return [figure.name, "-", "-", *("" for _ in columns)]
     low, high = figure.spread
-    by_column = {
-        column: str(r) for r in figure.ratios for column in columns if column.startswith(r.to)
+    found = {
+        r.to: f"{r} {r.goal}" if r.goal and columns[r.to] == r.to else str(r) for r in figure.ratios
     }
     return [
         figure.name,
         f"{number(figure.median)} {figure.unit}",
         f"{number(low)} … {number(high)}",
-        *(by_column.get(column, "") for column in columns),
+        *(found.get(to, "") for to in columns),
     ]
 
 

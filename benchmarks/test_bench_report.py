@@ -51,6 +51,15 @@ def test_a_goal_stands_in_the_heading_and_its_mark_in_the_cell():
     assert cells(SECTION, SLOW)[3] == "4.40 ✗"
 
 
+def test_goals_that_differ_stand_in_the_cells():
+    slow = Figure("slow", (9.0,), ratios=(Ratio("over ours", 9.0, Goal(4, at_most=False)),))
+    slower = Figure("slower", (99.0,), ratios=(Ratio("over ours", 99.0, Goal(100, at_most=False)),))
+    section = Section("Events", "what was measured", [slow, slower])
+    assert headings(section)[3:] == ["over ours"]
+    assert cells(section, slow)[3:] == ["9.00 ✓ ≥ 4"]
+    assert cells(section, slower)[3:] == ["99.0 ✗ ≥ 100"]
+
+
 def test_what_could_not_be_measured_is_said():
     assert cells(SECTION, ABSENT) == ["absent", "-", "-", ""]
     assert remarks(SECTION) == ["absent: not measured: install it"]

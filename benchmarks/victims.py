@@ -7,7 +7,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -51,26 +51,63 @@ def crowd_source() -> str:
     )
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a program is built: its sources; one more, compiled with flags of its own; libraries.
+
+    `header` must be there, or `package` is to be installed.
+    """
+
+    sources: tuple[Path, ...]
+    helped: tuple[Path, str] | None = None
+    libraries: tuple[str, ...] = ()
+    header: str = ""
+    package: str = ""
+
+
+_VICTIM, _COMPILED = PROGRAMS / "victim.c", PROGRAMS / "compiled.c"
+RECIPES = {
+    "victim": Recipe((_VICTIM,)),
+    "crowd": Recipe((_VICTIM, BUILT / "crowd.c")),
+    "by_hand": Recipe((_VICTIM, PROGRAMS / "by_hand.c")),
+    "compiled_pg": Recipe((_VICTIM,), helped=(_COMPILED, "-pg")),
+    "compiled_patchable": Recipe((_VICTIM,), helped=(_COMPILED, "-fpatchable-function-entry=5")),
+    "static_point": Recipe(
+        (_VICTIM, PROGRAMS / "static_point.c"),
+        libraries=("-llttng-ust", "-ldl"),
+        header="lttng/tracepoint.h",
+        package="liblttng-ust-dev",
+    ),
+    "one_stop": Recipe((PROGRAMS / "one_stop.c",)),
+    "zydis_loop": Recipe(
+        (PROGRAMS / "zydis_loop.c",), None, ("-lZydis",), "Zydis/Zydis.h", "libzydis-dev"
+    ),
+}
+
+
 @cache
 def build(name: str) -> Path:
-    """Compile `victim`, `crowd` or `one_stop` unless that was done since its source changed."""
+    """Compile a program unless that was done since its source changed; raises Missing."""
     if shutil.which("gcc") is None:
         raise Missing("no C compiler: install the package gcc")
+    recipe = RECIPES[name]
+    if recipe.header and not Path("/usr/include", recipe.header).exists():
+        found = list(Path("/usr/include").glob(f"*/{recipe.header}"))
+        if not found:
+            raise Missing(f"no {recipe.header}: install the package {recipe.package}")
     BUILT.mkdir(exist_ok=True)
-    sources = {
-        "victim": [PROGRAMS / "victim.c"],
-        "crowd": [PROGRAMS / "victim.c", BUILT / "crowd.c"],
-        "one_stop": [PROGRAMS / "one_stop.c"],
-        "zydis_loop": [PROGRAMS / "zydis_loop.c"],
-    }[name]
-    libraries = ["-lZydis"] if name == "zydis_loop" else []
-    if libraries and not Path("/usr/include/Zydis/Zydis.h").exists():
-        raise Missing("no Zydis: install the package libzydis-dev")
     if name == "crowd" and not (BUILT / "crowd.c").exists():
         (BUILT / "crowd.c").write_text(crowd_source())
     binary = BUILT / name
+    sources = [*recipe.sources, *(recipe.helped or ())[:1]]
     if not binary.exists() or any(s.stat().st_mtime > binary.stat().st_mtime for s in sources):
-        subprocess.run(["gcc", *FLAGS, "-o", binary, *sources, *libraries], check=True)
+        parts: list[str | Path] = [*recipe.sources]
+        if recipe.helped is not None:
+            source, flag = recipe.helped
+            parts.append(BUILT / f"{name}.o")
+            subprocess.run(["gcc", *FLAGS, flag, "-c", "-o", parts[-1], source], check=True)
+        command = ["gcc", *FLAGS, "-I", PROGRAMS, "-o", binary, *parts, *recipe.libraries]
+        subprocess.run(command, check=True)
     return binary
 
 
@@ -97,12 +134,21 @@ def symbols(binary: Path) -> dict[str, tuple[int, int]]:
         }
 
 
+def file_code(binary: Path, function: str, size: int = 16) -> bytes:
+    """Return the bytes that stand in a program's file at a function's beginning."""
+    address, _ = symbols(binary)[function]
+    with binary.open("rb") as file:
+        section = ELFFile(file).get_section_by_name(".text")
+        return section.data()[address - section["sh_addr"] :][:size]
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What one order took, by the clock."""
+    """What one order took, by the clock, and of CPU time."""
 
     ns: int
     ns_per_call: float
+    cpu_ns_per_call: float
 
 
 def cpu_ns(pid: int) -> int:
@@ -115,15 +161,23 @@ def cpu_ns(pid: int) -> int:
 
 
 class Victim:
-    """One running program; `cpus` binds it."""
+    """One running program; `cpus` binds it, `launcher` is a command that starts it."""
 
-    def __init__(self, name: str = "victim", cpus: Collection[int] | None = None) -> None:
-        self.binary = build(name)
+    def __init__(
+        self,
+        program: str | Path = "victim",
+        cpus: Collection[int] | None = None,
+        launcher: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.binary = build(program) if isinstance(program, str) else program
         self.process = subprocess.Popen(
-            [self.binary],
+            [*launcher, self.binary],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if launcher else None,
             bufsize=0,
+            env={**os.environ, **(environment or {})},
             preexec_fn=None if cpus is None else lambda: os.sched_setaffinity(0, cpus),
         )
         self._unread = b""
@@ -139,6 +193,12 @@ class Victim:
         """Return the run-time address of a function."""
         return self.base + symbols(self.binary)[function][0]
 
+    def code(self, function: str, size: int = 16) -> bytes:
+        """Return the bytes that stand now at a function's beginning."""
+        with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+            memory.seek(self.address(function))
+            return memory.read(size)
+
     def members(self, count: int = CROWD) -> list[int]:
         """Return the run-time addresses of the crowd's functions."""
         return [self.address(f"member_{number:05d}") for number in range(count)]
@@ -147,18 +207,43 @@ class Victim:
         """Let it call a function; raises Ended, AssertionError when a call returned nonsense."""
         return self._order(f"call {function} {count} {threads}")
 
+    def begin(self, function: str, count: int, threads: int = 1, interval_ns: int = 0) -> None:
+        """Let it begin to call a function, each thread every so many nanoseconds; then `end`."""
+        self._say(f"pace {function} {count} {threads} {interval_ns}")
+
+    @property
+    def calling(self) -> bool:
+        """Whether what was begun still goes on."""
+        return not self._unread and not select.select([self.process.stdout], [], [], 0)[0]
+
+    def end(self) -> Answer:
+        """Wait until what was begun is over."""
+        return self._heard("the calls")
+
+    def obey(self, order: str) -> None:
+        """Give it an order that only its own program knows; raises Ended when it is refused."""
+        self._order(order)
+
     def sweep(self, times: int = 1) -> Answer:
         """Let it call every function of the crowd."""
         return self._order(f"sweep {times}")
 
     def _order(self, text: str) -> Answer:
+        self._say(text)
+        return self._heard(text)
+
+    def _say(self, text: str) -> None:
         try:
             self.process.stdin.write(text.encode() + b"\n")
         except BrokenPipeError:
             raise Ended(f"the victim ended: {self.process.wait()}") from None
+
+    def _heard(self, order: str) -> Answer:
         answer = self._answer()
-        assert answer["right"], f"{text}: a probe changed what the program computes"
-        return Answer(answer["ns"], answer["ns_per_call"])
+        if "error" in answer:
+            raise Ended(f"the victim did not do it: {order}")
+        assert answer["right"], f"{order}: a probe changed what the program computes"
+        return Answer(answer["ns"], answer["ns_per_call"], answer["cpu_ns_per_call"])
 
     def _answer(self) -> dict:
         deadline = time.monotonic() + PATIENCE
@@ -175,6 +260,8 @@ class Victim:
 
     def close(self) -> None:
         """End the program."""
+        if self.process.stdin.closed:
+            return
         self.process.stdin.close()
         try:
             self.process.wait(5)
