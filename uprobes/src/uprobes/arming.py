@@ -91,6 +91,7 @@ class Arming:
         failed = self.engine.failed
         made: dict[int, ProbePoint] = {}
         start = end = 0
+        mapping: Mapping | None = None
         for address, methods in zip(addresses, allowed, strict=True):
             probes = fresh[address]
             point = ProbePoint(process, address)
@@ -98,6 +99,8 @@ class Arming:
             if not start <= address < end:
                 mapping = process.mapping_at(address)
                 error = unfit(mapping, address, probes[0].location.spec)
+                if mapping is not None and error is None:
+                    start, end = mapping.start, mapping.end
             if error is None and process.owns(address):
                 error = NotExecutable(
                     "that memory is ours: it holds slots, or the guard",
@@ -106,15 +109,13 @@ class Arming:
                     code="own-memory",
                     hint="probe the program's own code",
                 )
-                if mapping is not None and error is None:
-                    start, end = mapping.start, mapping.end
             if error is None and not methods & _acceptable(probes):
                 error = _unprobeable(point, probes)
             if error is not None:
                 for probe in probes:
                     self._refuse(probe, error, refused)
                 continue
-            point.probes = probes
+            point.probes, point.home = probes, mapping
             for probe in probes:
                 probe.point = point
                 probe.failed = failed

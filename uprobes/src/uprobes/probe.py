@@ -13,6 +13,7 @@ from uprobes.location import Location
 
 if TYPE_CHECKING:
     from ubp import Plan
+    from uprobes.maps import Mapping
     from uprobes.process import Process
 
 Handler = Callable[[Any], object]
@@ -222,6 +223,7 @@ class ProbePoint:
         "_plan",
         "_verdict",
         "address",
+        "home",
         "onward",
         "probes",
         "process",
@@ -234,6 +236,8 @@ class ProbePoint:
     def __init__(self, process: "Process", address: int) -> None:
         self.process = process
         self.address = address
+        self.home: Mapping | None = None
+        """The mapping that it was made in."""
         self.probes: tuple[Probe, ...] = ()
         self._plan: Plan | None = None
         self.onward: ctypes.c_ulong | None = None
@@ -250,7 +254,7 @@ class ProbePoint:
         """Return the same for a copy of the process's memory; hits count for the same probes."""
         point = ProbePoint(process, self.address)
         point.probes, point.short, point.unplanned = self.probes, self.short, self.unplanned
-        point._verdict, point.plan = self._verdict, self.plan
+        point._verdict, point.plan, point.home = self._verdict, self.plan, self.home
         return point
 
     @property

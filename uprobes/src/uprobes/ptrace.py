@@ -43,6 +43,7 @@ class Request(enum.IntEnum):
     LISTEN = 0x4208
     GETSIGMASK = 0x420A
     SETSIGMASK = 0x420B
+    GET_RSEQ_CONFIGURATION = 0x420F
 
 
 class Option(enum.IntFlag):
@@ -240,6 +241,19 @@ def set_signal_mask(tid: int, mask: int) -> None:
     """Set the blocked signals of a stopped thread."""
     number = ctypes.c_uint64(mask)
     call(Request.SETSIGMASK, tid, 8, ctypes.addressof(number))
+
+
+def rseq_area(tid: int) -> int:
+    """Return where a stopped thread has registered its rseq area; 0 where it has not, or the kernel
+    can't say (before 5.13).
+    """
+    size = 24
+    configuration = (ctypes.c_uint64 * (size // 8))()
+    try:
+        call(Request.GET_RSEQ_CONFIGURATION, tid, size, ctypes.addressof(configuration))
+    except OSError:
+        return 0
+    return int(configuration[0])
 
 
 def tgkill(pid: int, tid: int, number: int) -> None:

@@ -103,6 +103,13 @@ class Pending:
     make: Callable[[Location], Probe]
     registration: Registration
     pid: int
+    probe: Probe | None = None
+    """The probe that waits, where there is one already."""
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self.probe is not None and self.probe.state is not ProbeState.PENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ class Registrations:
     @property
     def pending(self) -> tuple[str, ...]:
         """The specs that wait for their object to be mapped."""
-        return tuple(item.spec for item in self._pending)
+        return tuple(item.spec for item in self._pending if not item.given_up)
 
     @resting_collector()
     def register(self, specs: str | Iterable[str], options: ProbeOptions) -> Registration:
@@ -195,7 +202,7 @@ class Registrations:
     def _wait_for(self, probe: Probe, registration: Registration, pid: int) -> None:
         probe.state = ProbeState.PENDING
         registration.pending.append(probe.spec)
-        self._pending.append(Pending(probe.spec, lambda _location: probe, registration, pid))
+        self._pending.append(Pending(probe.spec, lambda _location: probe, registration, pid, probe))
 
     def resolve(self, spec: str | int, pid: int) -> Resolution:
         """Resolve a spec or a run-time address; raises ProbeError."""
@@ -242,7 +249,7 @@ class Registrations:
             registration.pending.clear()
 
     def wait_again(self, lost: Iterable[Probe], process: Process) -> None:
-        """Let probes that a new program lost wait for their objects in it."""
+        """Let probes whose code is gone (exec, dlclose) wait for their objects in a process."""
         for probe in lost:
             self._wait_for(probe, Registration(self), process.pid)
 
@@ -260,6 +267,8 @@ class Registrations:
             self._pending = [item for item in self._pending if item.pid != process.pid]
         still: list[Pending] = []
         for item in waiting:
+            if item.given_up:
+                continue
             registration = item.registration
             try:
                 resolution = self.resolve(item.spec, process.pid)

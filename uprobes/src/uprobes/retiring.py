@@ -49,7 +49,7 @@ def _take_out_programs(process: Process, home: Process) -> dict[int, int]:
         if installed.stays and process is home:
             staying |= {s.address: s.trampoline for s in installed.sites if s.method is Method.TRAP}
         else:
-            take_out(process, installed)
+            take_out(process, installed.sites)
     return staying
 
 

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,8 @@ from uprobes.guard.rescue import Remains, find_guard
 from uprobes.location import Location
 from uprobes.machine import machine_of_host
 from uprobes.memory import ProcessMemory
+from uprobes.patch.adopting import adopt_installed
+from uprobes.patch.installed import Installed
 from uprobes.probe import Probe
 from uprobes.process import Process
 from uprobes.tracee import State
@@ -69,10 +72,10 @@ class Session:
             self._failed,
             self._exited,
             self._execed,
+            self._tracer.call,
         )
 
     # -- beginning ----------------------------------------------------------------------------
-            self._tracer.call,
 
     def attach(self, pid: int, *, follow_forks: bool = False) -> Self:
         """Become the tracer of a running process; none of its threads is stopped for that."""
@@ -132,10 +135,10 @@ class Session:
                 self._engine.run()
         finally:
             self._engine.placement.close()
+            self._engine.sleeping.close()
             self._wake.set()
 
     def _take_in(self, tids: list[int]) -> None:
-            self._engine.sleeping.close()
         process = Process(self.pid, self.machine)
         if attaching.read_status(self.pid).seccomp:
             process.no_calls = (
@@ -147,6 +150,11 @@ class Session:
         base = find_guard(self.pid, process.memory)
         if base is not None:
             self.remains = self._engine.holding.clean_up(process, base)
+        installer = self._engine.installer
+        for installed in adopt_installed(process):
+            if not installed.stays:
+                installer.remove(process, installed)
+            self._bind(installed)
 
     def _ask(self, request: Request) -> None:
         if self._policy is not None and self._policy(request) is False:
@@ -250,6 +258,21 @@ class Session:
         if process is None:
             raise TargetGone(f"process {self.pid} has ended, or was detached")
         return process
+
+    def _bind(self, installed: Installed) -> Installed:
+        """Let what is installed be removed from, or stay in, every process that has it."""
+        installer = self._engine.installer
+
+        def everywhere(what: Callable[[Process, Installed], object]) -> None:
+            def work() -> None:
+                for process in list(self._engine.processes.values()):
+                    what(process, installed)
+
+            self._quietly(work)
+
+        return installed.bind(
+            partial(everywhere, installer.remove), partial(everywhere, installer.stay)
+        )
 
     # -- what the engine reports (in the tracing thread) --------------------------------------
 

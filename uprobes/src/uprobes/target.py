@@ -2,11 +2,13 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar, Unpack, overload
+from typing import TypeVar, Unpack, overload
 
 from insn import Method, Verdict
+from ubp.programs import Program, RingLayout
 from uprobes.errors import ProbeError
 from uprobes.location import Location, Resolver
 from uprobes.patch.installed import Installed
@@ -22,10 +24,8 @@ from uprobes.registration import (
     ReturnKeywords,
 )
 from uprobes.session import Policy, Request, Session
+from uprobes.unloading import unload
 from uprobes.unwinding import UNWINDERS, Unwinding
-
-if TYPE_CHECKING:
-    from ubp.programs import Program, RingLayout
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -61,6 +61,13 @@ class Target(Session):
         """Take every probe out and let the target run on as if we had never been there."""
         super().detach()
         self._registrations.gone()
+
+    @property
+    def _program(self) -> str:
+        """The path of the program that runs, empty when it is gone."""
+        with contextlib.suppress(OSError):
+            return os.readlink(f"/proc/{self.pid}/exe")
+        return ""
 
     @property
     def probes(self) -> list[Probe]:
@@ -116,9 +123,9 @@ class Target(Session):
             returns=returns,
             where=where,
             save=options.get("save"),
-            sleeps=options.get("sleeps", False),
             method=options.get("method"),
             forbid=options.get("forbid", ()),
+            sleeps=options.get("sleeps", False),
         )
 
     def _put(
@@ -167,11 +174,13 @@ class Target(Session):
     def _await(self, made: Registration, returns: bool) -> Registration:
         """Watch the dynamic linker as soon as something waits for an object to be mapped.
 
-        Return probes wait for the library that unwinds the stack, which may come late.
+        Return probes wait for the library that unwinds the stack, which may come late; what is
+        probed in a library must be forgotten when that is unmapped.
         """
         returning = returns and not self._returning
         self._returning = self._returning or returning
-        if (made.pending or returning) and not self.detached:
+        library = not self._watching and any(p.location.path != self._program for p in made.probes)
+        if (made.pending or returning or library) and not self.detached:
 
             def watch() -> None:
                 if not self._watching:
@@ -188,14 +197,16 @@ class Target(Session):
 
     def install(
         self,
-        programs: Iterable[tuple[str | int, "Program"]],
+        programs: Iterable[tuple[str | int, Program]],
         *,
-        layout: "RingLayout | None" = None,
+        returns: bool = False,
+        layout: RingLayout | None = None,
         method: Method | str | None = None,
         note: object = None,
     ) -> Installed:
         """Install programs that run in the process itself, each where its spec points.
 
+        With `returns` they run when the functions there return.
         `layout` makes rings for those that record. `method` forces `jump` or `trap`. `note` (what
         JSON can hold) stays with them for whoever reads the records. What is refused is in the
         result; raises ProbeError when nothing could be installed.
@@ -211,7 +222,7 @@ class Target(Session):
                 refused.append(error)
                 continue
             refused += found.refused
-            wanted += [Wanted(location, program, forced) for location in found.locations]
+            wanted += [Wanted(location, program, returns, forced) for location in found.locations]
         self._ask(Request("register", self.pid, self.command, tuple(w.location for w in wanted)))
         installer = self._engine.installer
         if not wanted and refused:
@@ -220,14 +231,12 @@ class Target(Session):
             lambda: installer.install(self._process(), wanted, resolver, layout, note)
         )
         installed.refused += refused
-        return installed.bind(lambda: self._take_out(installed))
+        return self._bind(installed)
 
-    def _take_out(self, installed: Installed) -> None:
-        def everywhere() -> None:
-            for process in list(self._engine.processes.values()):
-                self._engine.installer.remove(process, installed)
-
-        self._quietly(everywhere)
+    @property
+    def installed(self) -> tuple[Installed, ...]:
+        """What is installed in the target's process now, by us or by somebody before us."""
+        return tuple(self._process().installed)
 
     def check(self, specs: str | Iterable[str]) -> list[tuple[Location, Verdict | ProbeError]]:
         """Say what may be done at every place that the specs name, touching nothing.
@@ -255,12 +264,16 @@ class Target(Session):
     def _execed(self, process: Process, lost: list[Probe]) -> None:
         self._registrations.resolver.forget(process.pid)
         if process.pid == self.pid:
-            again = (p for p in lost if p.spec != LINKER and not p.spec.startswith("va:"))
-            self._registrations.wait_again(again, process)
+            self._wait_again(lost, process)
         else:
             self._registrations.follow(process)
         self._watch_linker(process)
         self._objects_changed(process)
+
+    def _wait_again(self, lost: list[Probe], process: Process) -> None:
+        """Let the probes wait that name something; an address alone means nothing any more."""
+        named = [p for p in lost if p.spec != LINKER and not p.spec.startswith("va:")]
+        self._registrations.wait_again(named, process)
 
     def _watch_linker(self, process: Process) -> None:
         """Be told when the dynamic linker has mapped or unmapped objects."""
@@ -272,6 +285,7 @@ class Target(Session):
 
     def _objects_changed(self, process: Process) -> None:
         self._registrations.resolver.forget(process.pid)
+        self._wait_again(unload(process), process)
         self._registrations.arm_pending(process)
         if self._returning:
             self._unwinding.watch(process, self._unwinders(process))

@@ -140,6 +140,11 @@ class Guard:
             )
         self._publish(rows)
 
+    def uncover(self, addresses: Collection[int]) -> None:
+        """Forget probe points whose memory is gone: what is mapped there now is none of ours."""
+        gone = np.fromiter(addresses, np.uint64, len(addresses))
+        self._publish(self.rows[~np.isin(self.rows["address"], gone)])
+
     def forget_copies(self, addresses: Collection[int]) -> None:
         """Say that no copies of these covered points' instructions stand in slots any more."""
         if len(addresses) <= FEW:
@@ -152,13 +157,18 @@ class Guard:
         self._publish(rows)
 
     def lead(self, copies: Mapping[int, int]) -> None:
-        """Say where the breakpoints of trap probes lead; 0 where there is no such probe any more."""
+        """Say where the breakpoints of trap probes lead; 0 where there is none any more."""
         rows = self.rows.copy()
         order = np.array(sorted(copies), np.uint64)
         mine = np.flatnonzero(np.isin(rows["address"], order))
         rows["copy"][mine] = [copies[address] for address in rows["address"][mine].tolist()]
         rows["led"][mine] = rows["copy"][mine] != 0
         self._publish(rows)
+
+    def led_originals(self) -> dict[int, bytes]:
+        """Return the original bytes under the breakpoints of trap probes."""
+        led = self.rows[self.rows["led"] != 0]
+        return {int(row["address"]): bytes([int(row["original"])]) for row in led}
 
     @property
     def leads(self) -> bool:

@@ -56,6 +56,13 @@ class Machine:
     The kernel does that, and forgets the handler, where a breakpoint is met with SIGTRAP blocked
     (force_sig_info in kernel/signal.c); who blocks it blocks the other faults' signals too.
     """
+    saved_ip: tuple[int, int, int]
+    """How a program counter that a signal interrupted is known on a stack: so many words behind it,
+    under a mask, stands this (the code segment).
+    """
+    thread_pointer: str
+    tid_offsets: tuple[int, ...]
+    """Where C libraries keep a thread's number, counted from the thread pointer: those known."""
     interrupted: Mapping[int, str] = field(default_factory=dict)
     """System calls that return EINTR when a tracer stops them, although no signal came (signal(7)).
     """

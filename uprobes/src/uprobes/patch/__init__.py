@@ -1,1 +1,1 @@
-"""Probes that run in the process itself: trampolines, the patches that lead to them, shared memory."""
+"""Probes that run in the process itself: trampolines, what leads to them, shared memory."""

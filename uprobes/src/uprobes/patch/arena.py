@@ -1,12 +1,10 @@
 """Room for trampolines: areas near the code that they serve, filled from the front."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from uprobes.area import DISTANCE
-
-if TYPE_CHECKING:
-    from uprobes.process import Process
+from uprobes.memory import ProcessMemory
 
 SMALL, LARGE = 1 << 16, 1 << 20
 ALIGNMENT = 16
@@ -27,18 +25,26 @@ class Area:
 
 
 class Arena:
-    """The trampolines of one installation; they go all at once, when nobody is inside any more."""
+    """The trampolines of one installation; they go all at once, when nobody is inside any more.
 
-    def __init__(self, process: "Process", expected: int) -> None:
-        self.process = process
+    `map_area` maps so many bytes near addresses, readable and executable.
+    """
+
+    def __init__(
+        self,
+        memory: ProcessMemory,
+        map_area: Callable[[tuple[int, ...], int], int],
+        expected: int,
+    ) -> None:
+        self.memory = memory
+        self.map_area = map_area
         self.areas: list[Area] = []
         self._size = SMALL if expected <= SMALL else LARGE
 
     def room(self, near: int, size: int) -> int:
         """Return where the next `size` bytes within reach of an address would stand.
 
-        Nothing is taken by that. Needs a stopped thread where a new area has to be mapped; raises
-        CannotMap or ssol.NoAreaInReach.
+        Nothing is taken by that. Raises what `map_area` raises.
         """
         area = self._area(near, size)
         return area.free
@@ -46,7 +52,7 @@ class Arena:
     def take(self, address: int, code: bytes) -> None:
         """Write what stands at an address that `room` gave, and keep it."""
         area = next(area for area in self.areas if area.free == address)
-        self.process.memory.write(address, code)
+        self.memory.write(address, code)
         area.used += len(code) + ALIGNMENT - 1 & -ALIGNMENT
 
     def _area(self, near: int, size: int) -> Area:
@@ -54,7 +60,7 @@ class Arena:
             far = max(abs(area.start - near), abs(area.end - near))
             if area.end - area.free >= size and far < DISTANCE:
                 return area
-        start = self.process.mapper.map((near,), self._size)
+        start = self.map_area((near,), self._size)
         area = Area(start, start + self._size)
         self.areas.append(area)
         return area

@@ -5,6 +5,7 @@ is replaced in one store. The text is compressed JSON.
 """
 
 import json
+import mmap
 import struct
 import zlib
 from collections.abc import Sequence
@@ -29,14 +30,20 @@ def room(sites: Sequence[Site], note: object) -> int:
     return BASE + PER_SITE * len(sites) + 2 * len(json.dumps(note))
 
 
-def write(installed: "Installed", at: int, note: object) -> None:
-    """Write the description at `at`, or behind the one that stands there; raises ProbeError."""
+def write(installed: "Installed") -> None:
+    """Write the description where there is room for it, not over the one that stands there.
+
+    Raises ProbeError where there is none.
+    """
+    at = installed.notes_at
     content = {
-        "note": note,
+        "note": installed.note,
         "stays": installed.stays,
+        "notes_at": at,
         "ring_at": installed.ring_at,
         "areas": [[area.start, area.end] for area in installed.arena.areas],
         "places": installed.shared.places,
+        "table": installed.table,
         "sites": [_site(site) for site in installed.sites],
     }
     packed = zlib.compress(json.dumps(content).encode(), 1)
@@ -61,18 +68,19 @@ def _site(site: Site) -> list[object]:
         site.number,
         site.address,
         str(site.method),
-        patch.original.hex() if patch else "",
-        patch.code.hex() if patch else "",
+        site.returns,
         site.trampoline,
         site.size,
         site.cells,
+        patch.original.hex() if patch else "",
+        patch.code.hex() if patch else "",
         location.spec,
         location.object,
         location.function,
     ]
 
 
-def read(view: bytes) -> dict[str, Any]:
+def read(view: "bytes | mmap.mmap") -> dict[str, Any]:
     """Read the description in shared memory of ours; raises ProbeError where there is none.
 
     It comes from the process and proves nothing: whoever uses it checks each number.

@@ -4,17 +4,15 @@ import mmap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self
 
+from ubp.programs import Results, RingLayout, cells
 from uprobes.errors import ProbeError
 from uprobes.patch.arena import Arena
 from uprobes.patch.shared import SharedMemory
-from uprobes.patch.site import Site
+from uprobes.patch.site import Site, program_of
+from uprobes.patch.thread_words import ThreadWords
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from ubp.programs import RingLayout
-    from uprobes.process import Process
-
 
 def _not_bound() -> None:
     raise ProbeError("nobody traces this process any more", hint="`uprobes remove PID`")
@@ -29,39 +27,48 @@ class Installed:
 
     def __init__(
         self,
-        process: "Process",
+        pid: int,
         shared: SharedMemory,
         arena: Arena,
         sites: list[Site],
-        layout: "RingLayout | None",
+        layout: RingLayout | None,
         ring_at: int,
+        note: object = None,
     ) -> None:
-        self.pid = process.pid
+        self.pid = pid
         self.shared = shared
         self.arena = arena
         self.sites = sites
         self.layout = layout
         self.ring_at = ring_at
         self.refused: list[ProbeError] = []
+        self.note = note
+        """What whoever installed it wrote beside it."""
+        self.notes_at = 0
+        """Where in the shared memory the description has its room."""
+        self.words = ThreadWords()
+        self.table: int | None = None
+        """Where the process has the table of calls under way, for programs of returns."""
+        self.table_size = 0
         self.stays = False
         """Whether it is left in the process when we detach."""
         self._remove: Callable[[], object] = _not_bound
+        self._stay: Callable[[], object] = _not_bound
 
     @property
     def memory(self) -> mmap.mmap:
         """The shared memory, as the process writes it right now; nothing in it can be trusted."""
         return self.shared.view
 
-    def results(self, site: Site) -> dict[str, object]:
+    def results(self, site: Site) -> Results:
         """Return what the program of a site has counted so far."""
-        from ubp.programs import cells
+        program = program_of(site)
+        end = site.cells + cells.size(program, returns=site.returns)
+        return cells.read(program, self.memory[site.cells : end], returns=site.returns)
 
-        size = cells.size(site.program)
-        return cells.read(site.program, self.memory[site.cells : site.cells + size])
-
-    def bind(self, remove: Callable[[], object]) -> Self:
-        """Say how it is taken out of the process."""
-        self._remove = remove
+    def bind(self, remove: Callable[[], object], stay: Callable[[], object]) -> Self:
+        """Say how it is taken out of the process, and how it is prepared to stay there."""
+        self._remove, self._stay = remove, stay
         return self
 
     def remove(self) -> None:
@@ -69,13 +76,19 @@ class Installed:
         self._remove()
 
     def detach(self) -> None:
-        """Leave it in the process when the target is detached from; it goes on counting."""
-        self.stays = True
+        """Leave it in the process when the target is detached from; it goes on counting.
+
+        Breakpoints that could kill the process when nobody traces it are taken out now, and are in
+        `refused` then.
+        """
+        self._stay()
 
     def mappings(self) -> Iterator[tuple[int, int]]:
         """Give start and end of everything that it has mapped in the process."""
         for area in self.arena.areas:
             yield area.start, area.end
+        if self.table is not None:
+            yield self.table, self.table + self.table_size
         yield from self.shared.mappings()
 
     def drop(self, site: Site, error: ProbeError) -> None:

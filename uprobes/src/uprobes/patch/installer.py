@@ -8,9 +8,11 @@ Order of steps, so that we may die after any of them:
 4. jumps and breakpoints are written, and the threads go on.
 """
 
+import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,6 +21,7 @@ import ssol
 import ubp
 from insn import Method, Reason
 from ubp import Patch
+from ubp.programs import Placement, RingLayout, assemble, cells
 from uprobes.arming import unfit
 from uprobes.errors import CannotMap, ProbeError, Refused
 from uprobes.patch import description
@@ -26,21 +29,25 @@ from uprobes.patch.arena import Arena
 from uprobes.patch.displaced import Displaced, Files, displaced_at
 from uprobes.patch.installed import Installed
 from uprobes.patch.shared import PAGE, SharedMemory
-from uprobes.patch.site import Site, Wanted
-from uprobes.patch.threads import addresses_in_use, hits
+from uprobes.patch.site import Site, Wanted, program_of
+from uprobes.patch.thread_words import ThreadWords, cpu_flags, thread_words
+from uprobes.patch.threads import addresses_in_use, blocks_signal, hits
 from uprobes.probe import ProbePoint
 
 if TYPE_CHECKING:
-    from ubp.programs import RingLayout
     from uprobes.engine import Engine
     from uprobes.process import Process
     from uprobes.tracee import Tracee
 
-TRIES = 8
+T = TypeVar("T")
+
+TRIES = 10
 """How often threads are stopped again because one is where a jump shall be."""
-PAUSE = 0.002
+PAUSE = 0.001
+"""Seconds before the second try, twice that before the next, and so on."""
 CLUSTER = 1 << 30
 """Code farther apart than this gets trampolines and shared memory of its own."""
+LINE = 64
 ROOM = 4096
 """No trampoline is longer."""
 BUSY = Reason(
@@ -48,6 +55,12 @@ BUSY = Reason(
     "a thread stayed inside the bytes that the jump would take",
     "try again when it has gone on",
 )
+UNSAFE = Reason(
+    "signals-blocked",
+    "it is a breakpoint, which kills a process that nobody traces where its signal is blocked",
+    "record only what takes a jump, or stay attached",
+)
+LIBRARIES_OF_C = ("libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "ld.so")
 FORCED = Reason("forbidden", "another method was asked for")
 
 
@@ -62,7 +75,7 @@ class Installer:
         process: "Process",
         wanted: Sequence[Wanted],
         files: Files,
-        layout: "RingLayout | None" = None,
+        layout: RingLayout | None = None,
         note: object = None,
     ) -> Installed:
         """Install programs; what is refused is in the result's `refused`, never raised.
@@ -72,47 +85,26 @@ class Installer:
         """
         refused: list[ProbeError] = []
         fit = self._fit(process, wanted, refused)
-        arch = process.machine.arch
-        displaced = displaced_at([w.location for w in fit], files, arch)
-        from ubp.programs import cells
-
+        displaced = displaced_at([w.location for w in fit], files, process.machine.arch)
         sites = self._sites(fit, displaced, refused)
-        shared = installed = None
-        begin = PAGE
+        end = PAGE
         for site in sites:
-            site.cells = begin
-            begin += cells.size(site.program)
-        ring_at = begin + PAGE - 1 & -PAGE if layout is not None else 0
-        notes_at = ring_at + layout.size if layout is not None else begin
+            site.cells = end
+            # Two programs never count in one cache line.
+            end += cells.size(program_of(site), returns=site.returns) + LINE - 1 & -LINE
+        ring_at = end + PAGE - 1 & -PAGE if layout is not None else 0
+        notes_at = ring_at + layout.size if layout is not None else end
         size = notes_at + description.room(sites, note)
-        made: list[Installed] = []
-
-        def prepare(tracee: "Tracee") -> None:
-            process.install_guard(tracee)
-            process.caller = tracee
-            try:
-                made.append(
-                    self._prepare(process, sites, displaced, layout, ring_at, size, refused)
-                )
-            finally:
-                process.caller = None
-
-        self.engine.holding.with_one(process, prepare)
-        if not made:
-            raise CannotMap("no thread of the process could be stopped", code="no-thread")
-        installed = made[0]
-        shared = installed.shared
+        installed = self._prepare(process, sites, layout, ring_at, size, note)
         installed.refused = refused
-        for site in installed.sites:
-            at = site.cells
-            initial = cells.initial(site.program)
-            shared.view[at : at + len(initial)] = initial
-        description.write(installed, notes_at, note)
+        self._build_all(process, installed, sites, displaced)
+        installed.notes_at = notes_at
+        description.write(installed)
         process.installed.append(installed)
         if process.guard is not None:
             process.guard.set_areas(process.guarded_areas)
         self._place(process, installed)
-        description.write(installed, notes_at, note)
+        description.write(installed)
         return installed
 
     # -- what may be done -----------------------------------------------------------------------
@@ -166,7 +158,9 @@ class Installer:
                 continue
             method = Method.JUMP if reason is None else Method.TRAP
             why_not = {} if reason is None else {Method.JUMP: reason}
-            sites.append(Site(len(sites), item.location, item.program, method, 0, why_not))
+            sites.append(
+                Site(len(sites), item.location, item.program, method, 0, item.returns, why_not)
+            )
         return sites
 
     # -- trampolines ----------------------------------------------------------------------------
@@ -175,65 +169,109 @@ class Installer:
         self,
         process: "Process",
         sites: list[Site],
-        displaced: dict[int, Displaced],
-        layout: "RingLayout | None",
+        layout: RingLayout | None,
         ring_at: int,
         size: int,
-        refused: list[ProbeError],
+        note: object,
     ) -> Installed:
-        clusters = list(_clusters(sites))
-        first = clusters[0] if clusters else []
-        shared = SharedMemory.create(process, size, _ends(first))
+        """Map what the process and we share; one of its threads is stopped for a moment."""
+        near = _ends(next(_clusters(sites), []))
+
+        def prepare(tracee: "Tracee") -> tuple[SharedMemory, ThreadWords]:
+            return SharedMemory.create(process, size, near), thread_words(tracee)
+
+        self.engine.holding.with_one(process, process.install_guard)
+        shared, words = self._borrow(process, prepare)
         if layout is not None:
             header = layout.header()
             shared.view[ring_at : ring_at + len(header)] = header
-        arena = Arena(process, 256 * len(sites))
-        installed = Installed(process, shared, arena, [], layout, ring_at)
-        for cluster in clusters:
-            base = shared.places[0]
-            if cluster is not first:
-                base = shared.map_near(process, _ends(cluster))
+        arena = Arena(
+            process.memory,
+            lambda reach, size: self._borrow(process, lambda _: process.mapper.map(reach, size)),
+            256 * len(sites),
+        )
+        installed = Installed(process.pid, shared, arena, [], layout, ring_at, note)
+        installed.words = words
+        return installed
+
+    def _borrow(self, process: "Process", work: Callable[["Tracee"], T]) -> T:
+        """Do something that needs system calls in the process, by a thread stopped for that."""
+        done: list[T] = []
+
+        def borrowed(tracee: "Tracee") -> None:
+            process.caller = tracee
+            try:
+                done.append(work(tracee))
+            finally:
+                process.caller = None
+
+        self.engine.holding.with_one(process, borrowed)
+        if not done:
+            raise CannotMap("no thread of the process could be stopped", code="no-thread")
+        return done[0]
+
+    def _build_all(
+        self,
+        process: "Process",
+        installed: Installed,
+        sites: list[Site],
+        displaced: dict[int, Displaced],
+    ) -> None:
+        """Write the trampolines, and what the programs' cells begin with."""
+        shared = installed.shared
+        for number, cluster in enumerate(_clusters(sites)):
+            if number:
+                self._borrow(process, partial(_map_near, shared, _ends(cluster)))
+            base = shared.places[-1]
             for site in cluster:
                 try:
                     self._build(process, installed, site, displaced[site.address], base)
-                except (insn.InsnError, ssol.SsolError, ProbeError) as error:
-                    refused.append(_refused(site, Reason(str(error.code), error.why)))
-                else:
-                    installed.sites.append(site)
-        return installed
+                except (insn.InsnError, ssol.SsolError, ubp.UbpError, ProbeError) as error:
+                    reason = Reason(str(error.code), error.why, error.hint)
+                    installed.refused.append(_refused(site, reason))
+                    continue
+                initial = cells.initial(program_of(site), returns=site.returns)
+                shared.view[site.cells : site.cells + len(initial)] = initial
+                installed.sites.append(site)
 
     def _build(
         self, process: "Process", installed: Installed, site: Site, window: Displaced, base: int
     ) -> None:
         """Write the trampoline of one site."""
-        from ubp.programs import Placement, assemble
-
         address, arch = site.address, process.machine.arch
         room = installed.arena.room(address, ROOM)
-        placement = Placement(
-            cells=base + site.cells,
-            ring=base + installed.ring_at if installed.layout is not None else None,
-            layout=installed.layout,
-            probe=site.number,
-            dead=window.dead,
+        words, layout = installed.words, installed.layout
+        generated = assemble(
+            program_of(site),
+            room,
+            Placement(
+                cells=base + site.cells,
+                ring=None if layout is None else base + installed.ring_at,
+                layout=layout,
+                probe=site.number,
+                dead=window.dead,
+                at_entry=not site.location.offset and site.location.function is not None,
+                tid_offset=words.tid,
+                cpu_offset=words.cpu,
+                has_rdpid="rdpid" in cpu_flags(),
+                may_call=process.no_calls is None,
+            ),
         )
-        program = assemble(site.program, room, placement).code
+        moved_to = room + len(generated.code)
         if site.method is Method.JUMP:
             try:
-                moved = window.code(arch, room + len(program))
+                moved = window.code(arch, moved_to)
+                site.patch = Patch(address, window.original, arch.jump(address, generated.entry))
             except insn.InsnError as error:
                 site.method = Method.TRAP
-                site.why_not[Method.JUMP] = Reason(str(error.code), error.why)
+                site.why_not[Method.JUMP] = Reason(str(error.code), error.why, error.hint)
         if site.method is Method.TRAP:
             instruction = process.decode(address)
             moved = insn.relocate(
-                instruction, room + len(program), back=instruction.end, expand_calls=True
+                instruction, moved_to, back=instruction.end, expand_calls=True
             ).code
-        installed.arena.take(room, program + moved)
-        site.trampoline, site.size = room, len(program) + len(moved)
-        if site.method is Method.JUMP:
-            jump = arch.jump(address, room)
-            site.patch = Patch(address, window.original, jump)
+        installed.arena.take(room, generated.code + moved)
+        site.trampoline, site.size = generated.entry, len(generated.code) + len(moved)
 
     # -- placing --------------------------------------------------------------------------------
 
@@ -244,7 +282,7 @@ class Installer:
             if not waiting:
                 break
             if attempt:
-                time.sleep(PAUSE)
+                time.sleep(PAUSE * 2 ** (attempt - 1))
             with self.engine.holding.held(process) as held:
                 waiting = self._jump(process, installed, waiting, held)
         for site in waiting:
@@ -294,6 +332,27 @@ class Installer:
             process.points.pop(address, None)
             installed.drop(sites[address], _failure(sites[address], error))
 
+    def stay(self, process: "Process", installed: Installed) -> None:
+        """Prepare what is installed for a time without a tracer.
+
+        A breakpoint met with its signal blocked kills a process that nobody traces. So none stays
+        where a thread blocks it now, nor in the C library, which blocks all signals in places.
+        """
+        if process.ended or installed not in process.installed:
+            return
+        blocking = blocks_signal(process.pid, signal.SIGTRAP)
+        risky = [
+            site
+            for site in installed.sites
+            if site.method is Method.TRAP
+            and (blocking or process.guard is None or _is_library_of_c(site.location.object))
+        ]
+        take_out(process, risky)
+        for site in risky:
+            installed.drop(site, _refused(site, UNSAFE))
+        installed.stays = True
+        description.write(installed)
+
     # -- taking out -----------------------------------------------------------------------------
 
     def remove(self, process: "Process", installed: Installed) -> None:
@@ -308,10 +367,10 @@ class Installer:
             return
         for attempt in range(TRIES):
             if attempt:
-                time.sleep(PAUSE)
+                time.sleep(PAUSE * 2 ** (attempt - 1))
             with self.engine.holding.held(process) as held:
                 if not attempt:
-                    take_out(process, installed)
+                    take_out(process, installed.sites)
                 if self._unmap(process, installed, held):
                     return
         process.leftover.append(installed)
@@ -334,9 +393,8 @@ class Installer:
         return True
 
 
-def take_out(process: "Process", installed: Installed) -> None:
-    """Put the original bytes back at every site; all threads are held."""
-    sites = installed.sites
+def take_out(process: "Process", sites: Sequence[Site]) -> None:
+    """Put the original bytes back at sites; where there are jumps all threads are held."""
     jumps = [site.address for site in sites if site.method is Method.JUMP]
     traps = [site.address for site in sites if site.method is Method.TRAP]
     process.breakpoints.patches.remove_many(jumps)
@@ -345,8 +403,15 @@ def take_out(process: "Process", installed: Installed) -> None:
         process.guard.lead(dict.fromkeys(traps, 0))
     for site in sites:
         process.sites.pop(site.address, None)
-    for address in traps:
-        process.points.pop(address, None)
+        process.points.pop(site.address, None)
+
+
+def _is_library_of_c(name: str) -> bool:
+    return name.startswith(LIBRARIES_OF_C)
+
+
+def _map_near(shared: SharedMemory, near: tuple[int, ...], tracee: "Tracee") -> int:
+    return shared.map_near(tracee.process, near)
 
 
 def _clusters(sites: Iterable[Site]) -> Iterator[list[Site]]:

@@ -1,14 +1,12 @@
 """What is wanted of a place, and what stands there once it is installed."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from insn import Method, Reason
 from ubp import Patch
+from ubp.programs import Program
+from uprobes.errors import ProbeError
 from uprobes.location import Location
-
-if TYPE_CHECKING:
-    from ubp.programs import Program
 
 IN_PROCESS = (Method.JUMP, Method.TRAP)
 """The methods that run in the process itself, the cheaper one first."""
@@ -16,10 +14,13 @@ IN_PROCESS = (Method.JUMP, Method.TRAP)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A program to run at a place; `method` forces `jump` or `trap`."""
+    """A program to run at a place, or with `returns` when the function there returns; `method`
+    forces `jump` or `trap`.
+    """
 
     location: Location
-    program: "Program"
+    program: Program
+    returns: bool = False
     method: Method | None = None
 
     @property
@@ -38,9 +39,11 @@ class Site:
 
     number: int
     location: Location
-    program: "Program"
+    program: Program | None
+    """None where somebody else installed it."""
     method: Method
     cells: int
+    returns: bool = False
     why_not: dict[Method, Reason] = field(default_factory=dict)
     trampoline: int = 0
     size: int = 0
@@ -50,3 +53,12 @@ class Site:
     def address(self) -> int:
         """The run-time address of the probe point."""
         return self.location.address
+
+
+def program_of(site: Site) -> Program:
+    """Return the program of a site; raises ProbeError where somebody else installed it."""
+    if site.program is None:
+        raise ProbeError(
+            "what that program counts is known only to whoever installed it", code="no-program"
+        )
+    return site.program

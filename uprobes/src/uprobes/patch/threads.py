@@ -1,5 +1,7 @@
 """Where the held threads of a process are, or may come back to: what must not be written over."""
 
+import contextlib
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 
 from uprobes.errors import ProbeError
 from uprobes.maps import mapping_at, read_mappings
+from uprobes.status import signal_sets
 from uprobes.tracee import State
 
 if TYPE_CHECKING:
@@ -19,35 +22,47 @@ MOST_STACK = 1 << 26
 
 
 def addresses_in_use(process: "Process", tracees: "Iterable[Tracee]") -> NDArray[np.uint64]:
-    """Return every address at which a held thread is, or that stands on its stack.
+    """Return every address at which a held thread is, or will be when a signal handler returns.
 
-    The stack has return addresses, and the contexts that signals interrupted; a number there that
-    is none can only make the caller wait. The red zone counts as stack.
+    Return addresses need no look: none points into a window or a trampoline but those in the tables
+    of calls. What a signal interrupted stands on the stack, with the code segment two words behind
+    the program counter (struct sigcontext, arch/x86/include/uapi/asm/sigcontext.h); a number that
+    only looks like that can make the caller wait, no more.
     """
     machine = process.machine
     mappings = read_mappings(process.pid)
     found: list[NDArray[np.uint64]] = []
     here: list[int] = []
     for tracee in tracees:
-        if tracee.state is not State.STOPPED:
+        if tracee.state is State.GONE:
             continue
         try:
             here.append(tracee.peek(machine.ip))
-            sp = tracee.peek(machine.sp)
+            low = tracee.peek(machine.sp) & ~7
         except OSError:
             continue  # it has died
-        low = sp - machine.arch.red_zone & ~7
-        mapping = mapping_at(mappings, sp)
+        mapping = mapping_at(mappings, low)
         if mapping is None:
             continue
-        low = max(low, mapping.start)
-        size = min(mapping.end - low, MOST_STACK) & ~7
         try:
-            found.append(np.frombuffer(process.memory.read(low, size), np.uint64))
+            stack = process.memory.read(low, min(mapping.end - low, MOST_STACK) & ~7)
         except ProbeError:
             continue
+        words = np.frombuffer(stack, np.uint64)
+        behind, mask, expected = machine.saved_ip
+        if len(words) > behind:
+            marked = words[behind:] & np.uint64(mask) == np.uint64(expected)
+            found.append(words[:-behind][marked])
     found.append(np.array(here, np.uint64))
     return np.unique(np.concatenate(found))
+
+
+def blocks_signal(pid: int, number: int) -> bool:
+    """Tell whether any thread of a process blocks a signal now."""
+    with contextlib.suppress(OSError):
+        tids = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+        return any(signal_sets(tid).get("SigBlk", 0) >> (number - 1) & 1 for tid in tids)
+    return True
 
 
 def hits(

@@ -1,0 +1,160 @@
+"""Programs that run in the process itself, by jump and by trap: all hits counted, none noticed."""
+
+import os
+import signal
+
+import live
+import pytest
+
+import uprobes
+from insn import Method
+from ubp.programs import Count, Program
+
+pytestmark = pytest.mark.live
+
+COUNT = Program(actions=(Count(),))
+
+
+def hits(installed):
+    """Give the hits of each site by address."""
+    return {site.address: installed.results(site).hits for site in installed.sites}
+
+
+def install_all(target, victim, method):
+    """Install a counter on each callable kind; return it with the names of the sites.
+
+    Left out is what reads below the red zone, which any signal overwrites, and our code may too.
+    """
+    names = (n for n, calls in victim.hits.items() if calls and n != "call_below_stack")
+    specs = {victim.spec(name): name for name in names}
+    installed = target.install([(spec, COUNT) for spec in specs], method=method)
+    return installed, {site.address: specs[site.location.spec] for site in installed.sites}
+
+
+@pytest.mark.parametrize("method", [None, "jump", "trap"])
+def test_a_program_on_every_kind_of_instruction_counts_every_hit(victim, method):
+    kinds = victim("kinds", 3, 20)
+    with uprobes.attach(kinds.pid) as target:
+        installed, names = install_all(target, kinds, method)
+        status = live.run_to_the_end(target, kinds)
+    said, _ = kinds.finish()
+    counts = {names[address]: n for address, n in hits(installed).items()}
+    wrong = {name: (n, kinds.hits[name] * 60) for name, n in counts.items()}
+    assert {name: pair for name, pair in wrong.items() if pair[0] != pair[1]} == {}
+    assert status == uprobes.ExitStatus(0, None), said
+    assert said == ["rounds 60", "wrong 0", "locked 60"]
+    assert len(counts) > 20
+    if method is not None:
+        assert {site.method for site in installed.sites} == {Method(method)}
+    assert all(error.code and error.why for error in installed.refused)
+
+
+@pytest.mark.parametrize("method", ["jump", "trap"])
+def test_eight_threads_on_one_counter_lose_nothing(victim, method):
+    kinds = victim("kinds", 8, 10_000, "push_rbp")
+    with uprobes.attach(kinds.pid) as target:
+        installed = target.install([(kinds.points["push_rbp"], COUNT)], method=method)
+        assert installed.refused == []
+        status = live.run_to_the_end(target, kinds)
+    assert list(hits(installed).values()) == [80_000]
+    assert status.code == 0
+    assert kinds.finish()[0][:2] == ["rounds 80000", "wrong 0"]
+
+
+def test_removing_leaves_nothing_behind_while_the_threads_run_on(victim):
+    kinds = victim("kinds", 4, 0)
+    kinds.go()
+    with uprobes.attach(kinds.pid) as target:
+        for _ in range(5):
+            installed, _ = install_all(target, kinds, None)
+            live.until(lambda: sum(hits(installed).values()) > 1000, "thousand hits")  # noqa: B023 - called at once
+            installed.remove()
+            before = hits(installed)
+            assert live.changed_text(kinds.pid) == []
+            assert not [row for row in live.mappings(kinds.pid) if "memfd:uprobes" in row[4]]
+            assert hits(installed) == before
+    kinds.check_untouched()
+    kinds.go()
+    said, code = kinds.finish()
+    assert code == 0
+    assert "wrong 0" in said
+
+
+def test_what_is_detached_goes_on_counting_until_somebody_else_removes_it(victim):
+    kinds = victim("kinds", 2, 0)
+    kinds.go()
+    with uprobes.attach(kinds.pid) as target:
+        installed, _ = install_all(target, kinds, None)
+        assert {site.method for site in installed.sites} == {Method.JUMP, Method.TRAP}
+        installed.detach()
+    assert live.tracer_of(kinds.pid) == 0
+    before = hits(installed)
+    live.until(lambda: all(n > before[a] for a, n in hits(installed).items()), "all count on")
+    with uprobes.attach(kinds.pid) as target:
+        [adopted] = target.installed
+        assert [s.address for s in adopted.sites] == [s.address for s in installed.sites]
+        live.until(lambda: all(n > before[a] for a, n in hits(installed).items()), "while traced")
+    before = hits(installed)
+    live.until(lambda: all(n > before[a] for a, n in hits(installed).items()), "and again")
+    with uprobes.attach(kinds.pid) as target:
+        target.installed[0].remove()
+        assert target.installed == ()
+    kinds.check_untouched()
+    kinds.go()
+    said, code = kinds.finish()
+    assert code == 0
+    assert "wrong 0" in said
+
+
+def test_a_killed_tracer_leaves_programs_running_and_the_next_one_cleans_up(victim):
+    kinds = victim("kinds", 2, 0)
+    kinds.go()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with uprobes.attach(kinds.pid) as target:
+                install_all(target, kinds, None)
+                os.write(writer, b"x")
+                target.run(live.PATIENCE)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    assert os.read(reader, 1) == b"x"
+    os.close(reader)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert kinds.alive
+    with uprobes.attach(kinds.pid) as target:
+        assert target.installed == ()
+    kinds.check_untouched()
+    kinds.go()
+    said, code = kinds.finish()
+    assert code == 0
+    assert "wrong 0" in said
+
+
+def test_handlers_and_programs_do_not_share_a_place(victim):
+    kinds = victim("kinds", 2, 5)
+    point = kinds.points["push_rbp"]
+    with uprobes.attach(kinds.pid) as target:
+        installed = target.install([(point, COUNT)])
+        with pytest.raises(uprobes.ProbeError) as caught:
+            target.uprobe(point, lambda hit: None)
+        assert caught.value.code in ("refused", "occupied", "already-inserted")
+        installed.remove()
+        probe = target.uprobe(point, lambda hit: None).probes[0]
+        refused = target.install([(point, COUNT)]).refused
+        assert [error.code for error in refused] == ["occupied"]
+        live.run_to_the_end(target, kinds)
+    assert probe.hits == 10
+
+
+def test_nothing_is_installed_at_a_place_that_holds_no_code(victim):
+    kinds = victim("kinds", 1, 1)
+    with uprobes.attach(kinds.pid) as target:
+        with pytest.raises(uprobes.ProbeError, match="mapped nothing"):
+            target.install([("va:0x1000", COUNT)])
+        with pytest.raises(uprobes.ProbeError):
+            target.install([("libc:no_such_function", COUNT)])
+        live.run_to_the_end(target, kinds)

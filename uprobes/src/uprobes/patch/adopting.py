@@ -1,0 +1,156 @@
+"""Take over what somebody else installed in a process: a detached recording, or a dead tracer's.
+
+Everything read here lies in the target's memory and may be made up; what it says can only lead to
+writes in that same process, and only where the bytes are those that the description names.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+from typing import TYPE_CHECKING, Any
+
+import insn
+import ubp
+from insn import Method
+from ubp import Patch
+from uprobes.errors import ProbeError
+from uprobes.location import Location
+from uprobes.patch import description
+from uprobes.patch.arena import Area, Arena
+from uprobes.patch.installed import Installed
+from uprobes.patch.shared import SEALS, SharedMemory, find_shared
+from uprobes.patch.site import Site
+from uprobes.probe import ProbePoint
+
+if TYPE_CHECKING:
+    from uprobes.memory import ProcessMemory
+    from uprobes.process import Process
+
+MOST_SITES = 1 << 17
+MOST_SHARED = 1 << 40
+MOST_COPIED = 1 << 30
+COPY_STEP = 1 << 22
+F_GET_SEALS = 1034
+
+
+def adopt_installed(process: "Process") -> list[Installed]:
+    """Make what is installed in a process known as if we had installed it; return all of it.
+
+    What can't be read is left alone, and stays in the process.
+    """
+    found = []
+    for start, size in find_shared(process.pid):
+        with contextlib.suppress(ProbeError, OSError, ValueError, TypeError, KeyError):
+            installed = read_installed(process, start, size)
+            _know(process, installed)
+            process.installed.append(installed)
+            found.append(installed)
+    return found
+
+
+def read_installed(process: "Process", start: int, size: int) -> Installed:
+    """Read what the shared memory at `start` describes; raises ProbeError, or what wrong types
+    raise.
+    """
+    if size > MOST_SHARED:
+        raise ProbeError("the shared memory is too large to be ours", code="bad-description")
+    view = open_view(process.pid, process.memory, start, size)
+    content = description.read(view)
+    shared = SharedMemory(size, view, start)
+    shared.places[:] = [_number(place) for place in content["places"]]
+    arena = Arena(process.memory, _no_more_room, 0)
+    for first, end in content["areas"]:
+        arena.areas.append(Area(_number(first), _number(end)))
+    sites = [_site(item) for item in content["sites"][:MOST_SITES]]
+    table = content["table"]
+    ring_at, note = _number(content["ring_at"]), content["note"]
+    installed = Installed(process.pid, shared, arena, sites, None, ring_at, note)
+    installed.table = None if table is None else _number(table)
+    installed.notes_at = _number(content["notes_at"])
+    installed.stays = bool(content["stays"])
+    return installed
+
+
+def _no_more_room(_near: tuple[int, ...], _size: int) -> int:
+    raise ProbeError("what was installed by somebody else gets no more trampolines")
+
+
+def open_view(pid: int, memory: "ProcessMemory", start: int, size: int) -> mmap.mmap:
+    """Map a process's shared memory here; where the kernel does not allow that, copy it.
+
+    Only whoever may checkpoint processes gets the memory itself (/proc/PID/map_files).
+    """
+    try:
+        name = f"/proc/{pid}/map_files/{start:x}-{start + size:x}"
+        descriptor = os.open(name, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return _copied(memory, start, size)
+    try:
+        # One that can be made shorter could kill us when we read it (SIGBUS).
+        if fcntl.fcntl(descriptor, F_GET_SEALS) & SEALS == SEALS:
+            return mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)
+    return _copied(memory, start, size)
+
+
+def _copied(memory: "ProcessMemory", start: int, size: int) -> mmap.mmap:
+    if size > MOST_COPIED:
+        raise ProbeError(
+            f"{size} bytes of shared memory are too many to copy",
+            code="too-large",
+            hint="run as root, who may map them",
+        )
+    view = mmap.mmap(-1, size)
+    for at in range(0, size, COPY_STEP):
+        view[at : at + COPY_STEP] = memory.read(start + at, min(COPY_STEP, size - at))
+    return view
+
+
+def _site(item: list[Any]) -> Site:
+    number, address, method, returns, *numbers, original, code, spec, object_, function = item
+    trampoline, size, cells = numbers
+    location = Location(_number(address), str(spec), str(object_), "", function and str(function))
+    patch = None
+    if code:
+        patch = Patch(_number(address), bytes.fromhex(original), bytes.fromhex(code))
+        if len(patch.original) != len(patch.code):
+            raise ProbeError("a patch of the description has two lengths", code="bad-description")
+    return Site(
+        _number(number),
+        location,
+        None,
+        Method(method),
+        _number(cells),
+        bool(returns),
+        {},
+        _number(trampoline),
+        _number(size),
+        patch,
+    )
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 64:
+        raise ProbeError("the description lacks a number", code="bad-description")
+    return value
+
+
+def _know(process: "Process", installed: Installed) -> None:
+    """Enter the sites into the process's tables."""
+    process.breakpoints.patches.adopt([s.patch for s in installed.sites if s.patch is not None])
+    trap = process.machine.arch.breakpoint
+    guard = process.guard
+    originals = {} if guard is None else guard.led_originals()
+    for site in installed.sites:
+        process.sites[site.address] = site
+        original = originals.get(site.address)
+        if site.method is Method.TRAP and original is not None:
+            with contextlib.suppress(ProbeError, insn.InsnError):
+                if process.memory.read(site.address, len(trap)) == trap:
+                    process.breakpoints.adopt({site.address: original})
+                    point = ProbePoint(process, site.address)
+                    instruction = process.decode(site.address)
+                    point.plan = ubp.Plan(instruction, Method.TRAP, resume=site.trampoline)
+                    process.points[site.address] = point

@@ -1,0 +1,50 @@
+"""Objects that the program unmaps: what was probed there is forgotten, and nothing is written.
+
+Other memory may be mapped at the same addresses by now. A probe point knows the mapping it was made
+in; one that lies in another mapping now, or in none, is gone.
+"""
+
+from uprobes.maps import Mapping, mapping_at
+from uprobes.probe import Probe, ProbePoint, ProbeState
+from uprobes.process import Process
+
+
+def unload(process: Process) -> list[Probe]:
+    """Drop the probe points of a process whose code is not mapped any more; return their probes."""
+    lost = _lost_points(process)
+    if not lost:
+        return []
+    addresses = [point.address for point in lost]
+    process.breakpoints.forget(addresses)
+    for address in addresses:
+        del process.points[address]
+    process.drop_plans(lost)
+    if process.guard is not None:
+        process.guard.uncover(addresses)
+    process.unwinders.clear()
+    probes = [probe for point in lost for probe in point.probes]
+    for probe in probes:
+        probe.state = ProbeState.GONE
+    return probes
+
+
+def _lost_points(process: Process) -> list[ProbePoint]:
+    mappings = process.mappings(fresh=True)
+    known: dict[Mapping, bool] = {}
+    lost = []
+    for point in process.points.values():
+        home = point.home
+        if home is None:
+            continue
+        if home not in known:
+            known[home] = home in mappings
+        if not known[home] and not _same(home, mapping_at(mappings, point.address)):
+            lost.append(point)
+    return lost
+
+
+def _same(home: Mapping, now: Mapping | None) -> bool:
+    """Tell whether a mapping is (part of) what another one was."""
+    if now is None or not now.executable or (now.device, now.inode) != (home.device, home.inode):
+        return False
+    return not now.inode or now.start - now.offset == home.start - home.offset
