@@ -4,10 +4,11 @@ import ctypes
 import mmap
 import platform
 import struct
+from dataclasses import dataclass, replace
 
 import pytest
 
-from ubp.programs import Placement, RingLayout, assemble, cells
+from ubp.programs import Placement, RingLayout, TableLayout, assemble, cells
 from ubp.x86_assembler import REGISTERS, Assembler, Mem, Near
 
 needs_x86_64 = pytest.mark.skipif(
@@ -23,6 +24,7 @@ STACK_TOP = STATE + 0x3000
 TABLE = CELLS + 0x8000
 RING = TABLE + 0x100000
 TID_OFFSET = 0x2D0
+CALLS = TableLayout(16)
 MASK = (1 << 64) - 1
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -59,6 +61,8 @@ class Arena:
             cells=self.base + CELLS,
             ring=self.base + RING if layout else None,
             layout=layout,
+            table=self.base + TABLE,
+            table_layout=CALLS,
             **choices,
         )
 
@@ -66,6 +70,7 @@ class Arena:
         """Fill the cells and the ring's header."""
         content = cells.initial(program, returns=returns)
         self.map[CELLS : CELLS + len(content)] = content
+        self.map[TABLE : TABLE + CALLS.size] = CALLS.header().ljust(CALLS.size, b"\0")
         if layout:
             self.map[RING : RING + layout.size] = layout.header().ljust(layout.size, b"\0")
 
@@ -83,11 +88,15 @@ def resolve(a: Assembler, **symbols: int) -> bytes:
 
 
 class Machine:
-    """Runs one program from chosen registers and flags, and shows those after."""
+    """Runs one program from chosen registers and flags, and shows those after.
 
-    def __init__(self, arena: Arena, program, place: Placement) -> None:
+    With a `body`, the code of a function, its return runs the program.
+    """
+
+    def __init__(self, arena: Arena, program, place: Placement, body: bytes = b"") -> None:
         self.arena = arena
-        self.generated = assemble(program, arena.base + 0x1000, place)
+        self.body = body
+        self.generated = assemble(program, arena.base + 0x1000, place, returns=bool(body))
         entering = Assembler(arena.base)
         entering.push("rbx")
         for register in ("rbp", "r12", "r13", "r14", "r15"):
@@ -98,9 +107,15 @@ class Machine:
         entering.pop_flags()
         for number, register in enumerate(REGISTERS):
             entering.mov(register, Near("state", 16 + 8 * number))
-        entering.jump_through(arena.base + STATE + 0x200)
+        if body:
+            entering.raw(b"\xff\x15" + struct.pack("<i", STATE + 0x200 - entering.position - 6))
+            entering.raw(b"\xe9" + struct.pack("<i", 0x2000 - entering.position - 5))
+        else:
+            entering.jump_through(arena.base + STATE + 0x200)
         code = resolve(entering, state=arena.base + STATE).ljust(0x1000, b"\xcc")
-        code += self.generated.code
+        code += self.generated.code + body
+        if body:
+            code = code.ljust(0x2000, b"\xcc")
         leaving = Assembler(arena.base + len(code))
         for number, register in enumerate(REGISTERS):
             leaving.mov(Near("state", 0x100 + 8 * number), register)
@@ -131,9 +146,68 @@ class Machine:
         zone = bytes(range(128, 256)) + stack
         ctypes.memmove(sp - 128, zone, len(zone))
         self.call()
-        assert ctypes.string_at(sp - 128, len(zone)) == zone, "red zone or stack changed"
+        found = ctypes.string_at(sp - 128, len(zone))
+        if self.body:
+            zone, found = zone[:120] + zone[128:], found[:120] + found[128:]  # the return address
+        assert found == zone, "red zone or stack changed"
         after = dict(zip(REGISTERS, arena.words(STATE + 0x100, 16), strict=True))
         return after, arena.words(STATE + 0x180, 1)[0]
+
+
+class Calls:
+    """Functions in an arena, probed or not, that call one another; each has cells of its own."""
+
+    def __init__(self, arena: Arena, place: Placement, at: int = 0x8000) -> None:
+        self.arena = arena
+        self.place = place
+        self.at = at
+        self.cells_at = CELLS
+
+    def add(self, body, program=None, returns=True, make=assemble):
+        """Put a function in; `body` gets an assembler. Returns its address, or its `Probed`."""
+        origin = self.arena.base + self.at
+        if program is None:
+            a = Assembler(origin)
+            body(a)
+            self.arena.write_code(a.code(), self.at)
+            self.at += 0x800
+            return origin
+        place = replace(self.place, cells=self.arena.base + self.cells_at)
+        content = cells.initial(program, returns=returns)
+        self.arena.map[self.cells_at : self.cells_at + len(content)] = content
+        if make is assemble:
+            generated = assemble(program, origin, place, returns=returns)
+        else:
+            generated = make(origin, place)
+        a = Assembler(origin + len(generated.code))
+        body(a, generated.entry)
+        self.arena.write_code(generated.code + a.code(), self.at)
+        probed = Probed(self.arena, program, generated, self.cells_at, returns)
+        self.at += 0x800
+        self.cells_at += 0x800
+        return probed
+
+
+@dataclass
+class Probed:
+    """One probed function."""
+
+    arena: Arena
+    program: object
+    generated: object
+    cells_at: int
+    returns: bool
+
+    @property
+    def entry(self) -> int:
+        return self.generated.entry
+
+    @property
+    def results(self):
+        """What its cells say."""
+        length = cells.size(self.program, returns=self.returns)
+        content = self.arena.map[self.cells_at : self.cells_at + length]
+        return cells.read(self.program, content, returns=self.returns)
 
 
 def loop(arena: Arena, program, place: Placement, at: int = 0x8000):

@@ -48,6 +48,7 @@ from ubp.programs.returns import PendingCall, TableLayout
 from ubp.programs.ring import RecordField, RingLayout, RingMode, record_dtype, record_fields
 from ubp.programs.text import format_condition, format_value
 from ubp.programs.x86_64 import assemble
+from ubp.programs.x86_64_restore import restore_all
 
 __all__ = [
     "Action",
@@ -108,5 +109,6 @@ __all__ = [
     "parse_value",
     "record_dtype",
     "record_fields",
+    "restore_all",
     "value_of",
 ]

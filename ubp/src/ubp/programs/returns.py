@@ -8,7 +8,8 @@ alternate signal stacks and threads born later need nothing special. Buckets of 
     64     bucket 0: eight words `place` (0: free), then eight entries; bucket 1, …
 
     entry  +0 original (the real return address), +8 hook (the return address that stands at
-           place), +16 time (of the entry, ticks), +24 … saved arguments
+           place), +16 time (of the entry, ticks; 0 where nobody asks), +24 thread u32 (its number;
+           0 where it is not known without a system call), +32 … saved arguments
 
 The bucket of a place is bits 32 and up of its lower half times `HASH`, modulo `buckets`. An entry
 is claimed by exchanging its place word from 0, and released by storing 0; it is filled before the
@@ -31,7 +32,7 @@ UNWOUND: Final = 24
 BUCKETS_AT: Final = 64
 WAYS: Final = 8
 PLACES_SIZE: Final = 64
-ORIGINAL, HOOK, TIME, SAVED = 0, 8, 16, 24
+ORIGINAL, HOOK, TIME, THREAD, SAVED = 0, 8, 16, 24, 32
 """What stands where in an entry."""
 HASH: Final = 0x61C8_8647
 
@@ -44,14 +45,15 @@ class PendingCall:
     original: int
     hook: int
     time: int
+    thread: int
     saved: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """The geometry of the table: `buckets` is a power of two, `entry_size` 32, 64 or 128 bytes.
+    """The geometry of the table: `buckets` is a power of two, `entry_size` is 64 or 128 bytes.
 
-    Up to `saved` arguments of a call are kept. Raises ProgramError.
+    Up to `saved` (4, 12) arguments of a call are kept. Raises ProgramError.
     """
 
     buckets: int = 1024
@@ -60,7 +62,7 @@ class TableLayout:
     def __post_init__(self) -> None:
         if self.buckets <= 0 or self.buckets & (self.buckets - 1) or self.buckets > 1 << 20:
             raise ProgramError(f"buckets must be a power of two, not {self.buckets}")
-        if self.entry_size not in (32, 64, 128):
+        if self.entry_size not in (64, 128):
             raise ProgramError(f"an entry of {self.entry_size} bytes cannot be")
 
     @property
@@ -89,14 +91,18 @@ class TableLayout:
 
     def pending(self, content: bytes | bytearray | memoryview) -> Iterator[PendingCall]:
         """Give every call under way that a table's bytes hold."""
-        words = 3 + self.saved
+        words = 4 + self.saved
         for bucket in range(BUCKETS_AT, self.size, self.bucket_size):
             places = struct.unpack_from(f"<{WAYS}Q", content, bucket)
             for way in range(WAYS):
                 if places[way]:
                     at = bucket + PLACES_SIZE + way * self.entry_size
-                    original, hook, time, *saved = struct.unpack_from(f"<{words}Q", content, at)
-                    yield PendingCall(places[way], original, hook, time, tuple(saved))
+                    original, hook, time, thread, *saved = struct.unpack_from(
+                        f"<{words}Q", content, at
+                    )
+                    yield PendingCall(
+                        places[way], original, hook, time, thread & 0xFFFF_FFFF, tuple(saved)
+                    )
 
     def unwound(self, content: bytes | bytearray | memoryview) -> int:
         """Return how many calls were given up because their frame was unwound."""

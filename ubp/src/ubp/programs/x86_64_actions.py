@@ -103,6 +103,14 @@ def below_limit(values: Values, most: int, at: int, skip: str) -> None:
     values.a.jump_if("ae", skip)
 
 
+def pass_(values: Values, program: Program, layout: Cells, over: str) -> None:
+    """Count one that passes; jump to `over` when the limit was reached."""
+    if program.limit is not None:
+        limit(values, program.limit, layout.passed, over)
+    elif layout.passed != layout.hits:
+        increment(values, layout.passed)
+
+
 def actions(values: Values, program: Program, layout: Cells) -> list[int]:
     """Do the actions; returns where the number of the probe stands in the code."""
     marks = []

@@ -67,6 +67,8 @@ class Frame:
         self._state = _State({}, 0, False)
         self._used = Used()
         self._since = a.position
+        self.reserved: set[str] = set()
+        """Registers that hold something of the code's own for long."""
         self._colds: list[tuple[Callable[[], None], _State]] = []
         self._plan(FLAGS - dead.flags)
 
@@ -150,7 +152,10 @@ class Frame:
 
     def pool(self) -> list[str]:
         """Return registers for values, the cheapest first: dead ones, then ones nobody reads."""
-        return sorted(POOL, key=lambda r: (not self._free(r), r in self.read, POOL.index(r)))
+        return sorted(
+            (r for r in POOL if r not in self.reserved),
+            key=lambda r: (not self._free(r), r in self.read, POOL.index(r)),
+        )
 
     # -- saving and restoring -------------------------------------------------------------------
 
