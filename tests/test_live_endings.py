@@ -97,3 +97,42 @@ def test_a_program_may_be_killed_at_any_moment(victim, method):
         assert status == uprobes.ExitStatus(None, signal.SIGKILL)
         assert kinds.process.wait(live.PATIENCE) == -signal.SIGKILL
         assert not target.failures
+
+
+TRACER = """
+import sys, uprobes
+pid, method, address = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+with uprobes.attach(pid) as target:
+    probe = target.uprobe(address, lambda hit: None, method=method).probes[0]
+    print("armed", flush=True)
+    status = target.run(60)
+    print(probe.hits, probe.misses, status, flush=True)
+"""
+
+
+@pytest.mark.parametrize("method", live.METHODS)
+@pytest.mark.parametrize("way", ["leader", "gone"])
+def test_a_main_thread_that_has_ended_holds_up_nobody(victim, way, method):
+    """Its end is reported when all others have ended: whoever waits for it waits for them.
+
+    The tracer is a program of its own: here the victim would be left to us, its parent.
+    """
+    ends = victim("ends", way)
+    if way == "gone":
+        live.until(lambda: live.process_state(ends.pid) == "Z", "the main thread ends")
+    tracer = subprocess.Popen(
+        [sys.executable, "-c", TRACER, str(ends.pid), method, str(ends.points["probed"])],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert tracer.stdout.readline() == "armed\n"
+        ends.go()
+        said = tracer.stdout.readline()
+        assert tracer.wait(live.PATIENCE) == 0
+    finally:
+        tracer.kill()
+        tracer.wait()
+        tracer.stdout.close()
+    assert ends.finish() == (["threads 4", "calls 400"], 21)
+    assert said == "400 0 ExitStatus(code=21, signal=None)\n"

@@ -6,7 +6,9 @@ from pathlib import Path
 import live
 import pytest
 
+import insn
 import uprobes
+import uprobes.process
 from uprobes import Method, ProbeState
 
 pytestmark = pytest.mark.live
@@ -301,3 +303,28 @@ def test_slots_of_removed_probes_are_used_again(victim, method):
         assert held.quarantined < 300
     kinds.check_untouched()
     finished(kinds)
+
+
+def test_an_instruction_that_turns_out_to_be_none_is_given_up_at_its_first_hit(victim, monkeypatch):
+    """Many at once are admitted by a scan; the close look comes with the first hit."""
+    kinds = victim("kinds", 2, 50)
+    specs = [kinds.spec(name) for name, hits in kinds.hits.items() if hits]
+    strange = kinds.points["mov_rip"]
+    judge = uprobes.process.Process.judge
+
+    def judge_but_one(process, address):
+        if address == strange:
+            raise insn.Undecodable("no such opcode")
+        return judge(process, address)
+
+    with uprobes.attach(kinds.pid) as target:
+        probes = {p.address: p for p in target.register(specs, lambda hit: None).probes}
+        monkeypatch.setattr(uprobes.process.Process, "judge", judge_but_one)
+        status = live.run_to_the_end(target, kinds)
+    given_up = probes.pop(strange)
+    assert kinds.finish()[0][:2] == ["rounds 100", "wrong 0"]
+    assert status.code == 0
+    assert given_up.hits == 0
+    assert given_up.misses >= 1
+    assert "after all" in str(given_up.error)
+    assert all(probe.hits >= 100 for probe in probes.values())

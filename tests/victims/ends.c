@@ -1,4 +1,4 @@
-/* Ends in unusual ways: ends leader | threads. */
+/* Ends in unusual ways: ends leader | gone | threads. */
 #include "victim.h"
 
 static long calls;
@@ -19,12 +19,14 @@ static void *some_calls(void *count)
     return NULL;
 }
 
-static void *then_exit(void *unused)
+static void *then_exit(void *wait)
 {
     pthread_t thread[4];
 
-    (void)unused;
-    usleep(20000);              /* the main thread is gone by now */
+    if (wait)
+        wait_for_line();
+    else
+        usleep(20000);          /* the main thread is gone by now */
     for (int i = 0; i < 4; i++)
         pthread_create(&thread[i], NULL, some_calls, (void *)100);
     for (int i = 0; i < 4; i++)
@@ -36,6 +38,13 @@ static void *then_exit(void *unused)
 int main(int argc, char **argv)
 {
     SHOW(probed);
+    if (argc > 1 && !strcmp(argv[1], "gone")) { /* before anybody can attach */
+        pthread_t thread;
+        pthread_create(&thread, NULL, then_exit, "wait");
+        puts("ready");
+        fflush(stdout);
+        pthread_exit(NULL);
+    }
     ready();
     if (argc > 1 && !strcmp(argv[1], "leader")) {
         pthread_t thread;

@@ -19,6 +19,7 @@ from uprobes.errors import (
     SpawnFailed,
     UnsupportedTarget,
 )
+from uprobes.status import living_thread, status_fields
 
 PF_KTHREAD = 0x0020_0000
 EXEC_STATUS = ((signal.SIGTRAP | ptrace.Event.EXEC << 8) << 8) | 0x7F
@@ -96,7 +97,7 @@ def check_target(pid: int) -> ProcessStatus:
             code="init",
             hint="probe another process, or init in a container of its own from outside",
         )
-    if status.state in "ZX":
+    if status.state in "ZX" and living_thread(pid) is None:
         raise NoSuchProcess(
             f"process {pid} ({status.name}) has ended and waits for its parent to notice",
             hint="there is nothing left to probe; start it under uprobes: `-- CMD`",
@@ -156,6 +157,15 @@ def _ended_meanwhile(pid: int) -> NoSuchProcess:
     return NoSuchProcess(f"process {pid} ended while we attached")
 
 
+def _explain(pid: int, tid: int) -> None:
+    """Raise why a thread could not be seized, unless it has just ended."""
+    fields = status_fields(tid)
+    if fields.get("State", "X")[:1] in "ZX":
+        return
+    tracer = int(fields.get("TracerPid", 0))
+    raise already_traced(pid, tracer) if tracer else not_permitted(pid)
+
+
 def seize_all(pid: int) -> list[int]:
     """Become the tracer of all threads of a process, none of which is stopped; return their
     numbers.
@@ -164,34 +174,27 @@ def seize_all(pid: int) -> list[int]:
     again.
     """
     seized: set[int] = set()
+    ended: set[int] = set()
+    """Perhaps before the others: a main thread stays in the list then."""
     while True:
         try:
             tids = {int(name) for name in os.listdir(f"/proc/{pid}/task")}
         except (FileNotFoundError, ProcessLookupError):
             raise _ended_meanwhile(pid) from None
-        fresh = tids - seized
-        if not fresh:
+        fresh = tids - seized - ended
+        if not fresh and seized:
             break
+        if not fresh:
+            raise _ended_meanwhile(pid)
         for tid in sorted(fresh):
             try:
                 ptrace.seize(tid, ptrace.FOLLOW)
             except OSError as error:
-                if error.errno == errno.ESRCH and tid != pid:
-                    continue
                 if error.errno == errno.EPERM and own_tracee(tid):
                     pass
-                elif error.errno == errno.EPERM and not seized:
-                    status = read_status(pid)
-                    if status.tracer:
-                        raise already_traced(pid, status.tracer) from None
-                    if status.state in "ZX":
-                        raise _ended_meanwhile(pid) from None
-                    raise not_permitted(pid) from None
-                elif error.errno == errno.ESRCH and not seized:
-                    raise _ended_meanwhile(pid) from None
-                elif tid == pid:
-                    pass  # the leader has ended and only waits for its threads
                 else:
+                    _explain(pid, tid)
+                    ended.add(tid)
                     continue
             seized.add(tid)
     return sorted(seized)

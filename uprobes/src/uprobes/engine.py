@@ -27,7 +27,7 @@ from uprobes.lifetimes import Lifetimes
 from uprobes.machine import Machine
 from uprobes.patch.installer import Installer
 from uprobes.placement import Placement
-from uprobes.probe import Probe, ProbePoint
+from uprobes.probe import Probe, ProbePoint, ProbeState
 from uprobes.process import Process
 from uprobes.ptrace import (
     CLD_TRAPPED,
@@ -305,8 +305,14 @@ class Engine:
         first = point.plan is None
         if first and tracee.process.wants_reclaim:
             self.holding.reclaim(tracee.process, tracee)
-        plan = point.plan or tracee.process.plan(point, tracee)
         registers, machine = tracee.registers, tracee.machine
+        try:
+            plan = point.plan or tracee.process.plan(point, tracee)
+        except TargetGone:
+            raise
+        except (ProbeError, InsnError) as error:
+            self._give_up(tracee, point, error)
+            return
         registers[machine.ip] = point.address
         registers.changed = 0
         if not tracee.restarts():
@@ -326,6 +332,25 @@ class Engine:
         if not first:
             point.time_ns += time.perf_counter_ns() - begun
             point.timed += 1
+
+    def _give_up(self, tracee: Tracee, point: ProbePoint, error: ProbeError | InsnError) -> None:
+        """Take out probes whose instruction turns out at its first hit to be none that we know.
+
+        Many at once are admitted without a close look at each.
+        """
+        probes = point.probes
+        self.arming.disarm(probes)
+        for probe in probes:
+            probe.misses += 1
+            probe.state = ProbeState.DISABLED
+            probe.error = ProbeError(
+                f"the instruction can't be probed after all: {error}",
+                spec=probe.spec,
+                address=point.address,
+                code=str(error.code),
+            )
+        tracee.registers[tracee.machine.ip] = point.address
+        tracee.resume()
 
     def execute(self, tracee: Tracee, point: ProbePoint, plan: Plan) -> None:
         """Execute the instruction of a probe point, unless a handler sent the thread elsewhere."""

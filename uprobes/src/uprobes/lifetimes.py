@@ -132,6 +132,10 @@ class Lifetimes:
             self._await_birth(ptrace.event_message(tracee.tid))
         if tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
             self.engine.go_on(tracee)
+            if event is Event.EXIT:
+                # Nothing is reported any more until it has ended, which may take long: a main
+                # thread is said to end when all others have.
+                tracee.state = State.GONE
 
     def _on_exec(self, tracee: Tracee) -> None:
         engine, process = self.engine, tracee.process
@@ -205,6 +209,12 @@ class Lifetimes:
             self._drop(tracee)
             self._left_by(tracee)
 
+    def without_leader(self, pid: int) -> None:
+        """Take in that a process's main thread ended before we came: its last thread tells its
+        end.
+        """
+        self._left[pid] = 0
+
     def leaves_end(self, tid: int) -> bool:
         """Tell whether the end of a thread is the end of all that is traced, and for its parent.
 
@@ -225,8 +235,9 @@ class Lifetimes:
 
     def _await_newborns(self, pid: int) -> None:
         """Take in the threads of a process that have not reported their first stop yet."""
-        for tid in map(int, os.listdir(f"/proc/{pid}/task")):
-            self._await_birth(tid)
+        with contextlib.suppress(FileNotFoundError):
+            for tid in map(int, os.listdir(f"/proc/{pid}/task")):
+                self._await_birth(tid)
 
     def _left_by(self, tracee: Tracee) -> None:
         """Report the end of a process left to another thread, when its last thread has ended."""

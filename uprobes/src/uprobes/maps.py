@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from uprobes.errors import NoSuchProcess
+from uprobes.status import living_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,17 @@ class Mapping:
 def read_mappings(pid: int) -> list[Mapping]:
     """Return the mappings of a process in order of address; raises NoSuchProcess."""
     try:
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.readlines()
+        lines = _read_lines(pid)
+        if not lines and (tid := living_thread(pid)) is not None:
+            lines = _read_lines(tid)  # the main thread has ended before the others
     except (FileNotFoundError, ProcessLookupError):
         raise NoSuchProcess(f"there is no process {pid}") from None
     return [parse_mapping(line) for line in lines]
+
+
+def _read_lines(tid: int) -> list[str]:
+    with open(f"/proc/{tid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+        return file.readlines()
 
 
 def parse_mapping(line: str) -> Mapping:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from uprobes.errors import NotMapped, TargetGone
+from uprobes.status import living_thread
 
 CSTRING_LIMIT = 4096
 CHUNK = 256
@@ -26,7 +27,8 @@ class ProcessMemory:
     def _open(self) -> int:
         """Raises TargetGone: a process may end whenever it likes."""
         try:
-            return os.open(f"/proc/{self.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+            tid = living_thread(self.pid) or self.pid
+            return os.open(f"/proc/{tid}/mem", os.O_RDWR | os.O_CLOEXEC)
         except (FileNotFoundError, ProcessLookupError):
             raise TargetGone(f"process {self.pid} has ended") from None
 

@@ -147,6 +147,8 @@ class Session:
         self._engine.processes[self.pid] = process
         for tid in tids:
             self._engine.lifetimes.add(tid, self.pid, process)
+        if self.pid not in tids:
+            self._engine.lifetimes.without_leader(self.pid)
         base = find_guard(self.pid, process.memory)
         if base is not None:
             self.remains = self._engine.holding.clean_up(process, base)

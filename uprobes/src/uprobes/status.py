@@ -1,5 +1,7 @@
 """What the kernel says of a thread in /proc/TID/status; nothing of one that is gone."""
 
+import os
+
 SETS = ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
 
 
@@ -11,6 +13,19 @@ def status_fields(tid: int) -> dict[str, str]:
     except OSError:
         return {}
     return {name: value.strip() for name, _, value in lines}
+
+
+def living_thread(pid: int) -> int | None:
+    """Return a thread of a process that has not ended: the main thread, or else any other."""
+    try:
+        others = sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+    except OSError:
+        return None
+    for tid in (pid, *others):
+        state = status_fields(tid).get("State", "X")[:1]
+        if state not in "ZX":
+            return tid
+    return None
 
 
 def signal_sets(tid: int) -> dict[str, int]:

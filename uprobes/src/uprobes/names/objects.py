@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from uprobes.errors import Ambiguous, NotPermitted, ProbeError
 from uprobes.maps import Mapping, mapping_at, read_mappings
 from uprobes.names.spec import is_glob, quote_object
+from uprobes.status import living_thread
 
 VDSO = "[vdso]"
 _DELETED = " (deleted)"
@@ -58,11 +59,12 @@ class Space:
     """What one process has mapped, at one moment."""
 
     def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.root = f"/proc/{pid}/root"
+        self.tid = living_thread(pid) or pid
+        """A main thread that has ended has no files to show, though others of it go on."""
+        self.root = f"/proc/{self.tid}/root"
         try:
             self.mappings = read_mappings(pid)
-            self._program_path = os.readlink(f"/proc/{pid}/exe")
+            self._program_path = os.readlink(f"/proc/{self.tid}/exe")
         except PermissionError:
             raise NotPermitted(
                 f"the mappings of process {pid} may not be read",
@@ -101,7 +103,7 @@ class Space:
     def _called_as(self) -> str:
         """Return the name that the program was started by: a link's name is one of its names."""
         try:
-            with open(f"/proc/{self.pid}/cmdline", "rb") as file:
+            with open(f"/proc/{self.tid}/cmdline", "rb") as file:
                 first = file.read(4096).split(b"\0", 1)[0]
         except OSError:
             return ""
@@ -154,7 +156,7 @@ class Space:
         paths = [in_root(self.root, wanted)] if wanted.startswith("/") else []
         if not wanted.startswith("/"):
             # As typed: seen from here first, then from where the process is.
-            paths += [os.path.expanduser(wanted), f"/proc/{self.pid}/cwd/{wanted}"]
+            paths += [os.path.expanduser(wanted), f"/proc/{self.tid}/cwd/{wanted}"]
         for path in paths:
             try:
                 status = os.stat(path)
@@ -185,10 +187,10 @@ class Space:
         reach it through the mapping.
         """
         first = item.mappings[0]
-        through_mapping = f"/proc/{self.pid}/map_files/{first.start:x}-{first.end:x}"
+        through_mapping = f"/proc/{self.tid}/map_files/{first.start:x}-{first.end:x}"
         if os.access(through_mapping, os.R_OK):
             return through_mapping
-        paths = [f"/proc/{self.pid}/exe"] if item.program else []
+        paths = [f"/proc/{self.tid}/exe"] if item.program else []
         for path in [*paths, in_root(self.root, item.path)]:
             try:
                 status = os.stat(path)
@@ -208,7 +210,7 @@ class Space:
     def read(self, address: int, size: int) -> bytes:
         """Read memory of the process; fewer bytes, or none, where it isn't there."""
         try:
-            descriptor = os.open(f"/proc/{self.pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(f"/proc/{self.tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return b""
         try:
