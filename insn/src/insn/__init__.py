@@ -41,6 +41,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from insn.boundary import Boundary, boundaries
     from insn.bulk import scan
+    from insn.bulk_liveness import Liveness
     from insn.corpus import scan_file, scan_files
     from insn.elf import Image, open_image
     from insn.targets import CodeMap
@@ -52,6 +53,7 @@ _ON_DEMAND = {
     "CodeMap": "insn.targets",
     "Image": "insn.elf",
     "JumpForm": "insn.window",
+    "Liveness": "insn.bulk_liveness",
     "PatchWindow": "insn.window",
     "Windows": "insn.window",
     "boundaries": "insn.boundary",
@@ -92,6 +94,7 @@ __all__ = [
     "InsnError",
     "Instruction",
     "JumpForm",
+    "Liveness",
     "MalformedFile",
     "Memory",
     "Method",

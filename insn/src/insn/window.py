@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from insn import padding
 from insn.arch import Arch
+from insn.bulk_liveness import Liveness
 from insn.displacing import (
     NO_BOUNDARY,
     NOT_DISPLACEABLE,
@@ -35,6 +36,7 @@ from insn.displacing import (
 from insn.elf import Image
 from insn.errors import OutOfReach
 from insn.forms import refusals
+from insn.liveness import Dead
 from insn.model import Instruction, Method, Reason
 from insn.targets import Addresses, CodeMap
 
@@ -273,6 +275,20 @@ class Windows:
                 np.searchsorted(self._displacing.starts, rows["end"][here])
                 - np.searchsorted(self._displacing.starts, at)
             ).astype(np.uint8)
+
+    @cached_property
+    def liveness(self) -> Liveness:
+        """What is dead before the instructions of the file."""
+        return Liveness(self.map)
+
+    def dead(self, addresses: ArrayLike) -> list[Dead]:
+        """Tell for each address what may be overwritten before the instruction there.
+
+        Nobody looks at the flags across calls and returns. For numbers instead of names, ask
+        `liveness`.
+        """
+        liveness = self.liveness
+        return [liveness.named(bits) for bits in liveness.dead(addresses).tolist()]
 
     def window(
         self, address: int, size: int | None = None, *, forms: Collection[JumpForm] = EVERY_FORM

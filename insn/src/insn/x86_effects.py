@@ -44,6 +44,8 @@ _SETS = {
     "tiles": tuple(f"tmm{number}" for number in range(8)),
 }
 _MEMORY_LETTERS = frozenset({"E", "W", "Q", "kE"})
+# Shifts and rotations that leave all flags alone when they shift by 0.
+_SHIFTS = frozenset({"rol", "ror", "shl", "shr", "sal", "sar", "shld", "shrd"})
 _SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "", "")
 
 
@@ -208,6 +210,10 @@ def flags(detail: Detail) -> tuple[frozenset[str], frozenset[str]]:
     if detail.repeats:
         # With a count of 0 a repeated comparison leaves the flags alone.
         return row.flags_read | row.flags_written, row.flags_written
+    count = detail.immediate & (63 if detail.operand_size == 8 else 31)
+    if detail.immediate_size and count and row.names[0] in _SHIFTS:
+        # By a constant that is not 0: nothing survives.
+        return row.flags_read - row.flags_written, row.flags_written
     return row.flags_read, row.flags_written
 
 
