@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from insn.arch import Arch
-from insn.forms import FLOWS, KINDS, METHODS, NOTHING, RECORD, Forms, refusals
+from insn.forms import FLOWS, KINDS, METHODS, NUMBERS, RECORD, STEP, Forms, Found, refusals
 from insn.sweep import follow
 from insn.x86 import X86_64
 
@@ -23,9 +23,8 @@ PADDING = 32
 _CHUNK = 1 << 21
 _LANE = 96
 _BLOCK = 1 << 14
-_FEW = 8
-"""For fewer prefixes than this the records are made in advance."""
 _EVERY_BIT = (1 << 64) - 1
+_STEP, _NUMBER, _COUNT_AT = (np.array(n, np.uint16) for n in (STEP, NUMBERS - 1, 12))
 _LENGTH, _SIZE, _NO_SIZE = np.uint64(0xFF), np.uint64(0xFF << 24), np.uint64(0)
 
 
@@ -41,10 +40,10 @@ class Lookup(Protocol):
 
     def look_up(
         self, buffer: NDArray[np.uint8], windows: NDArray[np.uint32], at: NDArray[np.intp]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Find the form of the instruction at each position, and its number of stripped bytes."""
+    ) -> Found:
+        """Find the form of the instruction at each position, with its number of stripped bytes."""
 
-    def lane_starts(self, buffer: NDArray[np.uint8], distance: int) -> NDArray[np.intp]:
+    def lane_starts(self, windows: NDArray[np.uint32], distance: int) -> NDArray[np.intp]:
         """Choose positions about `distance` apart where instructions probably start, first 0."""
 
 
@@ -100,13 +99,11 @@ def _scan_each(
     buffer = np.concatenate([rows.reshape(-1), np.zeros(PADDING, np.uint8)])
     windows = lookup.windows(buffer)
     at = np.arange(len(offsets)) * width
-    forms, before = lookup.look_up(buffer, windows, at)
+    found = lookup.look_up(buffer, windows, at)
     for where in np.flatnonzero(offsets > len(text) - arch.max_length).tolist():
-        forms[where] = lookup.forms.exactly(text[offsets[where] :].tobytes())
-        before[where] = 0
+        found[where] = lookup.forms.exactly(text[offsets[where] :].tobytes())
     out = np.empty((len(offsets), 3), np.uint64)
-    grown = lookup.forms.grown(_FEW)
-    _fill(out, lookup.forms, grown, arch, windows, at, offsets, address, forms, before)
+    _fill(out, lookup.forms, windows, at, offsets, address, found)
     return out.view(RECORD).reshape(-1)
 
 
@@ -114,16 +111,16 @@ class _Workspace(NamedTuple):
     """Memory for one piece of code; it is kept, since new memory costs more than the work in it."""
 
     windows: NDArray[np.uint32]
-    found: NDArray[np.int32]
+    found: Found
 
 
-_kept = _Workspace(np.empty(0, np.uint32), np.empty(0, np.int32))
+_kept = _Workspace(np.empty(0, np.uint32), np.empty(0, np.uint16))
 
 
 def _workspace(size: int) -> _Workspace:
     global _kept
     if len(_kept.found) < size:
-        _kept = _Workspace(np.empty(size, np.uint32), np.empty(size, np.int32))
+        _kept = _Workspace(np.empty(size, np.uint32), np.empty(size, np.uint16))
     return _kept
 
 
@@ -154,21 +151,18 @@ def _scan_all(
         at, packed, reached = _follow(buffer, windows, found, arch, lookup, here)
         if count + len(at) > len(out):
             out = np.concatenate([out[:count], np.empty((len(at) + len(text) // 2, 3), np.uint64)])
-        grown = forms.grown(_FEW)
         for block in range(0, len(at), _BLOCK):  # small enough for the fast caches
-            some, form = at[block : block + _BLOCK], packed[block : block + _BLOCK]
+            some = at[block : block + _BLOCK]
             records = out[count : count + len(some)]
-            base = address + position
-            _fill(
-                records, forms, grown, arch, windows, some, some, base, form & 0xFFFFFF, form >> 24
-            )
+            form = packed[block : block + _BLOCK]
+            _fill(records, forms, windows, some, some, address + position, form)
             count += len(some)
         position = _next(position + end, position + reached, restarts)
     tail = []
     while position < len(text):
         tail.append(position)
         number = forms.exactly(text[position : position + arch.max_length].tobytes())
-        position = _next(position + 1, position + int(forms.steps[number]), restarts)
+        position = _next(position + 1, position + (number & STEP), restarts)
     rest = _scan_each(text, address, arch, lookup, np.array(tail, np.intp))
     if count + len(rest) > len(out):
         out = np.concatenate([out[:count], np.empty((len(rest), 3), np.uint64)])
@@ -186,46 +180,36 @@ def _next(first: int, reached: int, restarts: NDArray[np.intp]) -> int:
 def _follow(
     buffer: NDArray[np.uint8],
     windows: NDArray[np.uint32],
-    found: NDArray[np.int32],
+    found: Found,
     arch: Arch,
     lookup: Lookup,
     restarts: NDArray[np.intp],
-) -> tuple[NDArray[np.intp], NDArray[np.int32], int]:
+) -> tuple[NDArray[np.intp], Found, int]:
     """Follow the code from position 0 up to the length of `found`; also give where it goes on."""
-    forms = lookup.forms
 
-    def step(at: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        numbers, before = lookup.look_up(buffer, windows, at)
+    def step(at: NDArray[np.intp]) -> tuple[Found, Found]:
+        what = lookup.look_up(buffer, windows, at)
         # Where nothing begins, be it because of too many prefixes, the next byte is tried.
-        lengths = forms.steps.take(numbers)
-        lengths += before
+        lengths = (what & _STEP) + (what >> _COUNT_AT)
         long = lengths > arch.max_length
         if np.count_nonzero(long):
             lengths[long] = 1
-        return numbers | before << 24, lengths
+        return what, lengths
 
-    return follow(step, lookup.lane_starts(buffer[: len(found)], _LANE), found, restarts)
+    return follow(step, lookup.lane_starts(windows[: len(found)], _LANE), found, restarts)
 
 
 def _fill(
     out: NDArray[np.uint64],
     forms: Forms,
-    grown: NDArray[np.uint64],
-    arch: Arch,
     windows: NDArray[np.uint32],
     at: NDArray[np.intp],
     offsets: NDArray[np.intp],
     address: int,
-    numbers: NDArray[np.int32],
-    before: NDArray[np.int32],
+    found: Found,
 ) -> None:
     """Write records by form, number of prefixes, and the target that the bytes at `at` name."""
-    if len(before) and before.max() < _FEW:
-        parts = grown.take(numbers * _FEW + before)
-    else:
-        parts = forms.parts.take(numbers) + forms.growth.take(numbers) * before.astype(np.uint64)
-        long = (parts & _LENGTH) > np.uint64(arch.max_length)
-        parts[long] = forms.parts[NOTHING]
+    parts = forms.parts.take(found)
     addresses = offsets.astype(np.uint64) + np.uint64(address & _EVERY_BIT)
     targets = np.zeros(len(at), np.uint64)
     relative = np.flatnonzero((parts & _SIZE) != _NO_SIZE)
@@ -235,7 +219,7 @@ def _fill(
         unused = np.uint32(32) - (some >> np.uint64(21) & np.uint64(0x7F8)).astype(np.uint32)
         distance = (field << unused).view(np.int32) >> unused.view(np.int32)
         target = addresses[relative] + (some & _LENGTH) + distance.astype(np.int64).view(np.uint64)
-        targets[relative] = target & forms.masks.take(numbers[relative])
+        targets[relative] = target & forms.masks.take(found[relative] & _NUMBER)
     out[:, 0] = addresses
     out[:, 1] = parts
     out[:, 2] = targets

@@ -14,6 +14,8 @@ from insn.arch import Arch
 from insn.errors import InsnError
 from insn.model import Flow, Instruction, Method, PcRelativeKind, Reason
 
+Found = NDArray[np.uint16]
+"""Numbers of forms, with how many prefixes were stripped."""
 METHODS: tuple[Method, ...] = tuple(Method)
 """Bit n of a record's `methods` stands for the n-th of these."""
 FLOWS: tuple[Flow | None, ...] = (None, *Flow)
@@ -85,71 +87,84 @@ def refuse_all(code: str, why: str, hint: str = "") -> Refusals:
 _PLACE = {16: 0x61230000, 32: 0x61230000, 64: 0x612345670000}
 _WRAPS = ((1 << 64) - 1, 0xFFFFFFFF, 0xFFFF)
 
-NOTHING = 0
+STEP, STEP_BITS = 15, 4
+"""The bits of a form's number that say how far it is to what follows, and how many they are."""
+NUMBERS = 1 << 12
+"""Numbers of forms are below. Rows and reasons make some hundred forms, whatever the code is."""
+UNKNOWN = 0
+"""No form has this number."""
+NOTHING = 1
 """The form of bytes that are no instruction."""
+ABSENT: dict[str, Refusals] = {
+    "undecodable": refuse_all(
+        "undecodable",
+        "no instruction begins with these bytes",
+        "probe the start of an instruction",
+    ),
+    "truncated": refuse_all(
+        "truncated", "the code ends before the instruction does", "hand in the bytes behind it, too"
+    ),
+}
+"""Why no method may be used where no instruction is."""
 
 
 class Forms:
     """The forms learned so far for one architecture, in flat arrays by number.
 
-    `parts` is a record's middle eight bytes, `masks` the bits that a target can have. Lengths and
-    offsets of a form count from behind the prefixes that were stripped before it was looked up:
-    `growth` times their number is to be added to `parts`. `steps` is how far it is to
-    what follows: the length, or 1 where nothing is.
+    Forms of which the same is true share a number. Its low bits (`STEP`) are the distance to what
+    follows: the length, or 1 where no instruction is. Lengths and offsets count from behind the
+    prefixes that were stripped before a form was looked up; how many they were is added to the
+    number, times `NUMBERS`.
+
+    `masks` are the bits that a target can have, by number.
     """
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
-        self._count = 0
-        self.parts: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
-        self.masks: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
-        self.growth: NDArray[np.uint64] = np.zeros(1 << 10, np.uint64)
-        self.steps: NDArray[np.int32] = np.zeros(1 << 10, np.int32)
-        self._undecodable = refuse_all(
-            "undecodable",
-            "no instruction begins with these bytes",
-            "probe the start of an instruction",
-        )
-        self._add(0, 0, 0, 0, 0, self._undecodable, 0)
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._counts = [0] * (STEP + 1)
+        self._parts = np.zeros((STEP + 1, NUMBERS), np.uint64)
+        self.masks: NDArray[np.uint64] = np.zeros(NUMBERS, np.uint64)
+        for found in ABSENT.values():
+            self._add(0, 0, 0, 0, 0, found, 0)
         self._by_code: dict[bytes, int] = {}
+
+    @property
+    def parts(self) -> NDArray[np.uint64]:
+        """The middle eight bytes of a record, by number and stripped prefixes."""
+        return self._parts.reshape(-1)
 
     def _add(
         self, length: int, flow: int, offset: int, size: int, kind: int, found: Refusals, mask: int
     ) -> int:
-        number = self._count
-        if number == len(self.parts):
-            for name in ("parts", "masks", "growth", "steps"):
-                column = getattr(self, name)
-                setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
         fields = (length, flow, offset, size, kind, method_bits(found))
         packed = sum(value << 8 * place for place, value in enumerate(fields))
-        self.parts[number] = packed | verdict_number(found) << 48
+        packed |= verdict_number(found) << 48
+        number = self._numbers.get((packed, mask))
+        if number is not None:
+            return number
+        step = max(length, 1)
+        number = self._counts[step] << STEP_BITS | step
+        assert number < NUMBERS, "more forms than rows and reasons can make"
+        self._counts[step] += 1
+        self._numbers[packed, mask] = number
         self.masks[number] = mask
-        self.growth[number] = (length > 0) + (1 << 16) * (size > 0)
-        self.steps[number] = max(length, 1)
-        self._count += 1
+        growth = (length > 0) + (1 << 16) * (size > 0)
+        for stripped in range(STEP + 1):
+            # What gets longer than an instruction may be is nothing.
+            fits = length + stripped <= self.arch.max_length
+            nothing = int(self._parts[0, NOTHING])
+            self._parts[stripped, number] = packed + growth * stripped if fits else nothing
         return number
-
-    def grown(self, most: int) -> NDArray[np.uint64]:
-        """Give `parts` for each number of stripped prefixes below `most`, form by form.
-
-        What gets longer than an instruction may be is nothing.
-        """
-        counts = np.arange(most, dtype=np.uint64)
-        parts, growth = self.parts[: self._count, None], self.growth[: self._count, None]
-        found: NDArray[np.uint64] = parts + growth * counts
-        found[found & np.uint64(0xFF) > np.uint64(self.arch.max_length)] = self.parts[NOTHING]
-        return found.reshape(-1)
 
     def learn(self, code: bytes, stripped: int) -> int:
         """Learn the form of what `code` begins with, its `stripped` first prefixes not counted."""
-        place = _PLACE[self.arch.bits]
         try:
-            instruction = self.arch.decode(code, place)
+            instruction = self.arch.decode(code, _PLACE[self.arch.bits])
         except InsnError as error:
             if error.code == "undecodable":
                 return NOTHING
-            return self._add(0, 0, 0, 0, 0, refuse_all(error.code, error.why, error.hint), 0)
+            return self._add(0, 0, 0, 0, 0, ABSENT[error.code], 0)
         found = self.arch.judge(instruction).refusals
         relative = instruction.pc_relative
         offset, size, kind = (
@@ -226,7 +241,7 @@ class FormIndex:
             self._resize(self._bits + 1)
 
     def find(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        """Look keys up: their numbers, and where keys are that are not known (number 0)."""
+        """Look keys up: their numbers, and where keys are that are `UNKNOWN`."""
         slots = (keys * self._FACTORS[0] >> self._shift).view(np.int64)
         numbers = self._numbers[0].take(slots)
         missed = (self._keys[0].take(slots) != keys).nonzero()[0]
@@ -235,7 +250,7 @@ class FormIndex:
             slots = (rest * self._FACTORS[1] >> self._shift).view(np.int64)
             unknown = self._keys[1].take(slots) != rest
             second = self._numbers[1].take(slots)
-            second[unknown] = 0
+            second[unknown] = UNKNOWN
             numbers[missed] = second
             missed = missed[unknown]
         return numbers, missed

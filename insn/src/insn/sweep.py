@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Positions = NDArray[np.intp]
-Found = NDArray[np.int32]
+Found = NDArray[np.uint16]
 
 
 class Step(Protocol):
     """Something that looks instructions up, and knows their lengths."""
 
-    def __call__(self, at: Positions, /) -> tuple[Found, NDArray[np.int32]]:
-        """Give what is at each position (0 or more) and the length of it in bytes (1 or more)."""
+    def __call__(self, at: Positions, /) -> tuple[Found, Found]:
+        """Give what is at each position (1 or more) and the length of it in bytes (1 or more)."""
 
 
 def follow(
@@ -33,7 +33,7 @@ def follow(
     each of `restarts` (ascending) decoding begins anew, wherever the instruction before it ends.
     """
     end = len(found)
-    found[:] = -1
+    found[:] = 0
     if len(restarts):
         starts = np.union1d(starts, restarts)
     limits = np.append(starts[1:], end)
@@ -47,7 +47,7 @@ def follow(
         ends = bounds[np.searchsorted(restarts, limits[loose])]
         settled = _join(step, found, limits[loose], arrived[loose], ends)
         reached = settled if settled >= end else reached
-    at = np.flatnonzero(found >= 0)
+    at = np.flatnonzero(found != 0)
     return at, found.take(at), reached
 
 
@@ -84,7 +84,7 @@ def _join(step: Step, found: Found, starts: Positions, entries: Positions, ends:
     while True:
         inside = at < ends.take(lanes)
         met = ~inside
-        met[inside] = found.take(at[inside]) >= 0
+        met[inside] = found.take(at[inside]) != 0
         joined[lanes[met]] = at[met]
         going = (~met).nonzero()[0]
         if not len(going):
@@ -101,7 +101,7 @@ def _join(step: Step, found: Found, starts: Positions, entries: Positions, ends:
             continue  # a path that began earlier arrives at this start, or runs past it
         right[lane] = True
         settled, last = min(meets, end), meets
-        found[start:settled] = -1
+        found[start:settled] = 0
     for lanes, at, what in paths:
         kept = right.take(lanes).nonzero()[0]
         found[at.take(kept)] = what.take(kept)

@@ -14,6 +14,7 @@ from insn.x86_table import candidates
 Positions = NDArray[np.intp]
 Words = NDArray[np.uint64]
 Windows = NDArray[np.uint32]
+Leads = NDArray[np.uint16]
 
 PADDING = 32
 """Bytes that must follow the code in a buffer that windows are made from."""
@@ -30,7 +31,6 @@ REX_AT = np.uint64(48)
 LOW_BYTE, LOW_PAIR, ESCAPE_BYTE, EIGHT_BITS = (
     np.array(bits, np.uint32) for bits in (0xFF, 0xFFFF, 0x0F, 8)
 )
-THREE = np.array(3, np.uint8)
 LONGEST = 15
 
 _VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
@@ -129,16 +129,24 @@ def prefix_flags(bits: int) -> NDArray[np.uint8]:
 
 # Bytes that often begin an instruction (some of them hardly do anything else), and what then often
 # is the second one.
-OPENINGS = {16: b"\x8b\x89", 32: b"\x8b\x89\xe8", 64: b"\x48\x4c"}
-OTHER_OPENINGS = bytes.fromhex("0f 31 41 44 45 62 66 83 85 c4 c5 e8 f2 f3")
-SECONDS = {64: bytes.fromhex("01 29 39 83 85 89 8b 8d")}
+_OPENINGS = {16: b"\x8b\x89", 32: b"\x8b\x89\xe8", 64: b"\x48\x4c"}
+_SECONDS = {16: bytes(range(256)), 32: bytes(range(256))}
+_SECONDS[64] = bytes.fromhex("01 29 39 83 85 89 8b 8d")
+_OTHER_OPENINGS = bytes.fromhex("0f 31 41 44 45 62 66 83 85 c4 c5 e8 f2 f3")
+LANE_PLACES = 16
+"""At how many places the start of a lane is looked for: fits below a score."""
 
 
-def scores(openings: bytes, score: int) -> NDArray[np.uint8]:
-    """Give these bytes a score, all others 0."""
-    table = np.zeros(256, np.uint8)
-    table[list(openings)] = score
-    return table
+def start_scores(bits: int) -> NDArray[np.uint8]:
+    """Tell how likely two bytes (the first one lowest) begin an instruction.
+
+    Scores are multiples of `LANE_PLACES`.
+    """
+    table = np.zeros((256, 256), np.uint8)  # [second, first]
+    table[:, list(_OTHER_OPENINGS)] = 1
+    table[:, list(_OPENINGS[bits])] = 2
+    table[np.ix_(list(_SECONDS[bits]), list(_OPENINGS[bits]))] = 4
+    return table.reshape(-1) * np.uint8(LANE_PLACES)
 
 
 ALL_MASKS = np.concatenate([key_masks(lead) for lead in range(5)])
@@ -193,28 +201,48 @@ _PREFIX_SLOTS = {
 SHAPE_SLOTS = 1 << 7
 NEVER = 7 << 3
 """All three bits for prefixes: a slot that is never filled."""
-# What leads an instruction, in one byte: the upper half is twice what it adds to the slot, 8 says
-# that a REX prefix is to be skipped, and this alone that a legacy prefix leads.
-LEGACY = np.array(1, np.uint8)
-_WIDE = 0x80
+
+# What leads an instruction, in 16 bits: how many bytes to skip (in the upper four bits, as in the
+# number of a form), what they add to the slot (times 32, `lead_slots` takes it out), and flags: one
+# byte is to be skipped (8, which is how far to shift), a legacy prefix was skipped and a REX prefix
+# may follow, there are more legacy prefixes.
+ONE_SKIPPED = np.array(8, np.uint16)
+SKIPPED, COUNT_AT = np.array(15 << 12, np.uint16), np.array(12, np.uint16)
+_REX_MAY_FOLLOW, MORE = 1, 2
+UNSETTLED = np.array(_REX_MAY_FOLLOW | MORE, np.uint16)
+_SLOT_SHIFT, _LEAD_SLOTS = np.array(5, np.uint16), np.array(15 << 3, np.uint16)
+_WIDE = 1 << 6
 
 
-def leads(bits: int) -> NDArray[np.uint8]:
+def lead_slots(leads: Leads) -> Leads:
+    """Give what the prefixes that lead add to the slot."""
+    return leads >> _SLOT_SHIFT & _LEAD_SLOTS
+
+
+def _lead(count: int, slot: int) -> int:
+    return count << 12 | slot << 5
+
+
+def leads(bits: int) -> Leads:
     """Tell by the first two bytes (the first one lowest) whether they are prefixes, and of what."""
-    table = np.zeros((256, 256), np.uint8)  # [second, first]
-    table[:, np.flatnonzero(prefix_flags(bits))] = LEGACY
+    flags = prefix_flags(bits)
+    table = np.zeros((256, 256), np.uint16)  # [second, first]
+    for first in flags.nonzero()[0].tolist():
+        slot = _PREFIX_SLOTS.get(int(flags[first]) & 255 - SEGMENT)
+        lead = MORE if slot is None else _lead(1, slot << 3) | 8 | _REX_MAY_FOLLOW
+        table[:, first] = np.where(flags == 0, lead, MORE)
     if bits == 64:
-        table[:, 0x40:0x48] = 8
-        table[:, 0x48:0x50] = 8 | _WIDE
-        table[0x90, 0x40:0x50] = 8 | NEVER << 1  # no NOP if REX.B names r8
+        table[:, 0x40:0x48] = _lead(1, 0) | 8
+        table[:, 0x48:0x50] = _lead(1, _WIDE) | 8
+        table[0x90, 0x40:0x50] = _lead(1, NEVER) | 8  # no NOP if REX.B names r8
     return table.reshape(-1)
 
 
-def flag_leads() -> NDArray[np.uint8]:
-    """Say what prefixes add to `leads`, by their flags."""
-    table = np.full(128, NEVER << 1, np.uint8)
-    for flags, number in _PREFIX_SLOTS.items():
-        table[[flags, flags | SEGMENT]] = number << 4
+def flag_leads() -> Leads:
+    """Say what prefixes add to `leads`, by their flags; how many they are is left out."""
+    table = np.full(128, _lead(0, NEVER), np.uint16)
+    for flags, slot in _PREFIX_SLOTS.items():
+        table[[flags, flags | SEGMENT]] = _lead(0, slot << 3)
     return table
 
 

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from insn.arch import Arch
-from insn.forms import NOTHING, FormIndex, Forms
+from insn.forms import NOTHING, NUMBERS, UNKNOWN, FormIndex, Forms, Found
 from insn.x86_form_tables import (
     ALL_MASKS,
     BYTE,
     CASES,
     CODE_SEGMENT,
+    COUNT_AT,
     EIGHT,
     EIGHT_BITS,
     ESCAPE,
@@ -23,38 +24,40 @@ from insn.x86_form_tables import (
     EVEX,
     EVEX_MASK,
     FLAGS_AT,
-    LEGACY,
+    LANE_PLACES,
     LONGEST,
     LOW_BYTE,
     LOW_PAIR,
+    MORE,
     NEVER,
     NOP,
     ODD,
-    OPENINGS,
-    OTHER_OPENINGS,
+    ONE_SKIPPED,
     PADDING,
     PAIR,
     PREFIX,
     REP,
     REPNE,
     REX_AT,
-    SECONDS,
     SEGMENT,
     SHAPE_SLOTS,
-    THREE,
+    SKIPPED,
     UNASKED,
+    UNSETTLED,
     VEX2,
+    Leads,
     Positions,
     Windows,
     Words,
     all_spaces,
     first_table,
     flag_leads,
+    lead_slots,
     leads,
     prefix_flags,
-    scores,
     shapes,
     space_table,
+    start_scores,
     u64,
 )
 from insn.x86_row import Space
@@ -73,24 +76,25 @@ class _Direct:
         self._entries, count = shapes(kinds)
         self._numbers = np.zeros(count * SHAPE_SLOTS, np.uint16)
 
-    def look_up(
-        self, words: Windows, bases: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-        """Find the numbers (0: not known) by words that begin with the opcode, and their places."""
-        entries = self._entries.take(words & LOW_PAIR)
-        places = ((words >> _SIB_AT | _ALL_BUT_BASE) & entries | bases).astype(np.intp)
-        return self._numbers.take(places).astype(np.int32), places
+    def look_up(self, words: Windows, slots: Leads) -> tuple[Found, NDArray[np.uint32]]:
+        """Find the numbers (or `UNKNOWN`) by words that begin with the opcode, and their places."""
+        places = words >> _SIB_AT
+        places |= _ALL_BUT_BASE
+        places &= self._entries.take(words & LOW_PAIR)
+        places |= slots
+        return self._numbers.take(places), places
 
-    def remember(self, places: NDArray[np.intp], numbers: NDArray[np.int64]) -> None:
-        """Keep numbers that were found in another way, at the places that `look_up` gave."""
-        fit = (places >= SHAPE_SLOTS) & (places & NEVER != NEVER) & (numbers < 1 << 16)
+    def remember(self, places: NDArray[np.uint32], found: Found) -> None:
+        """Keep what was found in another way, at the places that `look_up` gave."""
+        numbers = found & _NUMBER
+        # Where nothing is, no prefix counts either.
+        fit = (places >= SHAPE_SLOTS) & (places & NEVER != NEVER) & (numbers != NOTHING)
         self._numbers[places[fit]] = numbers[fit]
 
 
 # Arrays without dimensions: numpy takes them more quickly than numbers.
 _SIB_AT, _ALL_BUT_BASE = np.array(16, np.uint32), np.array((1 << 32) - 8, np.uint32)
-_REX, _HIGH_HALF, _ONE_BIT = (np.array(bits, np.uint8) for bits in (8, 0xF0, 1))
-_NONE = np.array(0, np.int32)
+_NUMBER, _UNKNOWN = np.array(NUMBERS - 1, np.uint16), np.array(UNKNOWN, np.uint16)
 
 
 class X86Forms:
@@ -107,8 +111,7 @@ class X86Forms:
         two = space_table(Space.TWO).copy()
         two.reshape(256, 256)[:, [0x0F, 0x38, 0x3A]] = ODD  # these lead to other maps
         self._two = _Direct(two)
-        self._opens = np.maximum(scores(OPENINGS[arch.bits], 2), scores(OTHER_OPENINGS, 1))
-        self._follows = scores(SECONDS.get(arch.bits, bytes(range(256))), 2)
+        self._starts = start_scores(arch.bits)
         self._rex = arch.bits == 64
         self._vvvv = u64(15 if arch.bits == 64 else 7)
 
@@ -120,88 +123,102 @@ class X86Forms:
         np.copyto(out[: len(words)], words)
         return out[: len(words)]
 
-    def lane_starts(self, buffer: NDArray[np.uint8], distance: int) -> Positions:
+    def lane_starts(self, windows: Windows, distance: int) -> Positions:
         """Choose positions about `distance` apart where an instruction probably starts.
 
         In 64-bit code that is what compilers write most: moves, additions and the like, which begin
         with 48 and one of a few opcodes; hardly anything else has such a pair of bytes inside.
         """
-        lanes = len(buffer) // distance
-        rows = buffer[: lanes * distance].reshape(lanes, distance)[:, :24]
-        likely = self._opens[rows]
-        likely[:, :-1] += self._follows[rows[:, 1:]] * (likely[:, :-1] == 2)
-        starts: Positions = np.arange(lanes) * distance + likely.argmax(axis=1)
+        lanes = len(windows) // distance
+        rows = windows[: lanes * distance].reshape(lanes, distance)
+        # One row for each place of a lane: numpy looks for the best one much faster this way.
+        places = np.ascontiguousarray(rows[:, :LANE_PLACES].T)
+        likely = self._starts.take(places & LOW_PAIR)
+        likely += np.arange(LANE_PLACES, dtype=np.uint8)[::-1, None]  # the first of equal ones
+        best = likely.max(axis=0, initial=0) % LANE_PLACES
+        starts: Positions = np.arange(lanes) * distance + (LANE_PLACES - 1 - best)
         return np.concatenate([np.zeros(1, np.intp), starts[starts > 0]])
 
-    def look_up(
-        self, buffer: NDArray[np.uint8], windows: Windows, at: Positions
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Find the form of the instruction at each position, and its number of stripped prefixes.
+    def look_up(self, buffer: NDArray[np.uint8], windows: Windows, at: Positions) -> Found:
+        """Find the form of the instruction at each position, with its number of stripped prefixes.
 
         New forms are learned. Nothing is known of what follows the last position: see `bulk` for
         the end of code.
         """
         words = windows.take(at)
         leads = self._leads.take(words & LOW_PAIR)
-        stripped = np.zeros(len(at), np.int32)
-        flags = np.zeros(len(at), np.uint8)
-        prefixed = (leads == LEGACY).nonzero()[0]
-        if len(prefixed):
-            count, found = self._strip(windows, at[prefixed], words[prefixed])
-            stripped[prefixed] = count
-            flags[prefixed] = found
-            behind = windows.take(at[prefixed] + count)
-            words[prefixed] = behind
-            leads[prefixed] = self._leads.take(behind & LOW_PAIR) | self._flag_leads.take(found)
-        shifts = leads & _REX
-        words >>= shifts
-        has_rex = shifts >> THREE
-        stripped += has_rex
-        bases = (leads & _HIGH_HALF) >> _ONE_BIT
-        numbers, places = self._one.look_up(words, bases)
-        rest = (numbers == _NONE).nonzero()[0]
+        words >>= leads & ONE_SKIPPED
+        unsettled = (leads & UNSETTLED).nonzero()[0]
+        if len(unsettled):
+            some = self._skip_prefixes(windows, at[unsettled], leads[unsettled])
+            leads[unsettled], words[unsettled] = some
+        found, places = self._one.look_up(words, lead_slots(leads))
+        rest = (found == _UNKNOWN).nonzero()[0]
+        found |= leads & SKIPPED
         if len(rest):
-            escaped = rest[(words[rest] & LOW_BYTE) == ESCAPE_BYTE]
+            slow = np.ones(len(rest), np.bool_)
+            escaped = ((words[rest] & LOW_BYTE) == ESCAPE_BYTE).nonzero()[0]
             if len(escaped):
-                behind = windows.take(at[escaped] + stripped[escaped] + 1)
-                numbers[escaped], two_places = self._two.look_up(behind, bases[escaped])
-                rest = rest[numbers[rest] == _NONE]
+                some = rest[escaped]
+                skipped = leads[some]
+                behind = windows.take(at[some] + (skipped >> COUNT_AT) + 1)
+                direct, two_places = self._two.look_up(behind, lead_slots(skipped))
+                found[some] |= direct
+                slow[escaped] = direct == _UNKNOWN
+            rest = rest[slow]
             if len(rest):
-                lead = stripped[rest] - has_rex[rest]
-                slow, stripped[rest] = self._look_up_rest(
-                    buffer, windows, at[rest], lead, flags[rest]
-                )
-                numbers[rest] = slow
-                self._one.remember(places[rest], slow)
-            if len(escaped):
-                self._two.remember(two_places, numbers[escaped])
-        return numbers, stripped
+                found[rest] = self._look_up_rest(buffer, windows, at[rest])
+                if (places[rest] >= SHAPE_SLOTS).any():
+                    self._one.remember(places[rest], found[rest])
+                unknown = slow[escaped].nonzero()[0]
+                if len(unknown):
+                    self._two.remember(two_places[unknown], found[some[unknown]])
+        return found
 
-    def _look_up_rest(
-        self,
-        buffer: NDArray[np.uint8],
-        windows: Windows,
-        at: Positions,
-        count: NDArray[np.int32],
-        flags: NDArray[np.uint8],
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Look up what is not in direct tables; `count` legacy prefixes, those of `flags`, lead."""
+    def _skip_prefixes(
+        self, windows: Windows, at: Positions, leads: Leads
+    ) -> tuple[Leads, Windows]:
+        """Go on where a legacy prefix leads: what leads altogether, and the word behind it."""
+        count = np.ones(len(at), np.int64)
+        several = (leads & MORE).nonzero()[0]
+        if len(several):
+            some = at[several]
+            count[several], flags = self._strip(windows, some, windows.take(some))
+            leads[several] = self._flag_leads.take(flags) | (count[several] << COUNT_AT)
+        words = windows.take(at + count)
+        rex = self._leads.take(words & LOW_PAIR)
+        rex[count == LONGEST] = 0  # nothing that has so many prefixes is an instruction
+        words >>= rex & ONE_SKIPPED
+        return (leads | rex & ~SKIPPED) + (rex & SKIPPED), words
+
+    def _look_up_rest(self, buffer: NDArray[np.uint8], windows: Windows, at: Positions) -> Found:
+        """Look up what is not in direct tables."""
+        flags = self._flags.take(buffer.take(at))
+        prefixed = flags.nonzero()[0]
+        count = np.zeros(len(at), np.int64)
+        if len(prefixed):
+            some = at[prefixed]
+            count[prefixed], flags[prefixed] = self._strip(windows, some, windows.take(some))
         keys, has_rex, odd = self._keys(_wide_windows(windows, at + count))
-        # VEX, EVEX and XOP tolerate no prefix but segments and 67, which the form does not hide.
-        keys |= (flags & 255 - SEGMENT).astype(np.uint64) << FLAGS_AT
-        stripped = count.astype(np.int64) + has_rex
+        if len(prefixed):
+            # VEX, EVEX and XOP tolerate no prefix but segments and 67: the form hides neither.
+            keys |= (flags & 255 - SEGMENT).astype(np.uint64) << FLAGS_AT
+        count += has_rex
         numbers, missed = self._index.find(keys)
         if len(odd):
             view = memoryview(buffer)  # type: ignore[arg-type]  # an array is a buffer
             for where in odd.tolist():
                 start = int(at[where])
                 numbers[where] = self.forms.exactly(bytes(view[start : start + LONGEST]))
-            stripped[odd] = 0
+            count[odd] = 0
         if len(missed):
             missed = np.setdiff1d(missed, odd, assume_unique=True)
-            self._learn(buffer, keys, at, stripped, numbers, missed)
-        stripped[numbers == NOTHING] = 0
-        return numbers, stripped
+            self._learn(buffer, keys, at, count, numbers, missed)
+        # No instruction has more prefixes than that.
+        numbers[count > LONGEST] = NOTHING
+        count[numbers == NOTHING] = 0
+        found: Found = (numbers | count << COUNT_AT).astype(np.uint16)
+        return found
 
     def _learn(
         self,
@@ -241,10 +258,10 @@ class X86Forms:
 
     def _strip(
         self, windows: Windows, at: Positions, words: Windows
-    ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Count the legacy prefixes where one leads, and tell which (of F2, F3: the last)."""
         flags = self._flags.take(words & LOW_BYTE)
-        count = np.ones(len(at), np.int32)
+        count = np.ones(len(at), np.int64)
         more = self._flags.take(words >> EIGHT_BITS & LOW_BYTE)
         active = more.nonzero()[0]
         more = more[active]
