@@ -84,6 +84,7 @@ def registers_of(arch, text):
         "data": 0x800 if arch.bits == 16 else DATA + 0x800,
         "nowhere": NOWHERE,
         "no_address": NO_ADDRESS,
+        "five": 5,
         "0": 0,
     }
     return {int(n): values[value] for n, value in (pair.split("=") for pair in text.split())}
