@@ -9,8 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.bulk import bulk_costs
+from benchmarks.draining import drain_costs
 from benchmarks.hits import crowd_costs, hit_costs, placements, slow_down
 from benchmarks.inprocess import count_costs, record_costs, return_costs
+from benchmarks.patching import endings, patch_costs
 from benchmarks.report import Section, as_json, machine, markdown, show
 from benchmarks.scanning import scan_costs, scan_growth, scan_learning
 
@@ -57,6 +59,17 @@ def returns(rounds: int) -> Iterator[Section]:
     yield return_costs(rounds)
 
 
+def drain(rounds: int) -> Iterator[Section]:
+    """How many records a second reach numpy."""
+    yield drain_costs(rounds)
+
+
+def patch(rounds: int) -> Iterator[Section]:
+    """Patching 10,000 functions with jumps, and putting them back."""
+    yield patch_costs(max(3, rounds // 2))
+    yield endings()
+
+
 SECTIONS: dict[str, Callable[[int], Iterator[Section]]] = {
     "hits": hits,
     "crowd": crowd,
@@ -65,8 +78,10 @@ SECTIONS: dict[str, Callable[[int], Iterator[Section]]] = {
     "counts": counts,
     "records": records,
     "returns": returns,
+    "drain": drain,
+    "patch": patch,
 }
-GROUPS = {"inprocess": ("counts", "records", "returns")}
+GROUPS = {"inprocess": ("counts", "records", "returns", "drain", "patch")}
 """Names that stand for several tables."""
 
 
