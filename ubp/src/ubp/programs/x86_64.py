@@ -1,5 +1,6 @@
 """Programs as x86-64 machine code for one place."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 from ubp.programs import x86_64_actions as act
@@ -9,11 +10,14 @@ from ubp.programs.model import Program
 from ubp.programs.placement import Generated, Placement
 from ubp.programs.shape import Shape, shape_of
 from ubp.programs.walk import values_of_program
-from ubp.programs.x86_64_frame import Frame, Used
+from ubp.programs.x86_64_frame import Frame, Used, matters, matters_to_count
 from ubp.programs.x86_64_returns import ReturnProgram
 from ubp.programs.x86_64_template import Template, put, registers_of, settle
 from ubp.programs.x86_64_values import Values
 from ubp.x86_assembler import Assembler
+
+MOST_DEAD = 4
+"""How many dead registers beside the temporaries are made use of: the more, the more templates."""
 
 
 def assemble(
@@ -24,7 +28,12 @@ def assemble(
     With `returns` it runs when the function returns that begins there. Raises ProgramError:
     `no-such-value`, `no-ring`, `no-table`, `needs-system-call`, `too-large`, `out-of-reach`.
     """
-    return put(_template(shape_of(program, place, returns)), origin, place)
+    shape = shape_of(program, place, returns)
+    if program == Program() and not returns:
+        shape = replace(shape, dead=matters_to_count(place.dead))
+    else:
+        shape = replace(shape, dead=matters(place.dead, MOST_DEAD))
+    return put(_template(shape), origin, place)
 
 
 @lru_cache(maxsize=4096)

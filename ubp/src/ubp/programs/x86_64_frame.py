@@ -51,6 +51,25 @@ class _State:
     late: bool
 
 
+def matters(dead: Dead, most: int) -> Dead:
+    """Leave of what is dead what code can profit from, so that few kinds of places differ.
+
+    That are the temporaries, `most` other registers, and whether flags, and overflow, are kept.
+    """
+    live = FLAGS - dead.flags
+    flags = FLAGS if not live else frozenset() if "of" in live else frozenset({"of"})
+    others = [register for register in POOL if register in dead.registers][:most]
+    return Dead(dead.registers & frozenset(TEMPORARIES) | frozenset(others), flags)
+
+
+def matters_to_count(dead: Dead) -> Dead:
+    """Leave of what is dead what a bare count can profit from: one register, if flags live."""
+    if dead.flags >= ALL_BUT_CARRY:
+        return Dead(frozenset(), FLAGS)
+    best = next((r for r in ("rax", *POOL) if r in dead.registers), None)
+    return Dead(frozenset((best,) if best else ()), matters(dead, 0).flags)
+
+
 class Frame:
     """The registers of one stretch of code; `expected` is what earlier attempts used.
 
