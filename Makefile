@@ -1,6 +1,7 @@
 # `make help` lists what there is. Needs Python 3.11 or later; everything else is set up here.
 
 PYTHON ?= python3
+TIMES ?= 50
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 PACKAGES := insn ssol ubp uprobes
@@ -28,6 +29,9 @@ check: .venv/made ## the quick tests, under two minutes
 
 torture: .venv/made ## the tests that take minutes
 	$(BIN)/pytest -m torture
+
+stress: .venv/made ## the tests in which things race, TIMES=50 times each
+	$(BIN)/pytest -q -m "concurrent and not slow and not torture" --times $(TIMES)
 
 lint: .venv/made ## style
 	$(BIN)/ruff check
@@ -63,4 +67,4 @@ clean: ## remove what was built here
 	$(BIN)/pip check
 	@touch $@
 
-.PHONY: help setup demo test check torture lint types layers docs bench alone clean
+.PHONY: help setup demo test check torture stress lint types layers docs bench alone clean

@@ -28,6 +28,21 @@ def needs():
     return needs
 
 
+def pytest_addoption(parser):
+    """Add `--times N`."""
+    parser.addoption(
+        "--times", type=int, default=1, help="run each test marked `concurrent` so many times"
+    )
+
+
+def pytest_generate_tests(metafunc):
+    """Repeat the tests in which things race."""
+    times = metafunc.config.getoption("times")
+    if times > 1 and metafunc.definition.get_closest_marker("concurrent"):
+        metafunc.fixturenames.append("time_number")
+        metafunc.parametrize("time_number", range(1, times + 1), ids=lambda number: f"#{number}")
+
+
 def pytest_configure(config):
     """Register the marker `needs`."""
     config.addinivalue_line(

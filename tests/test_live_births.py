@@ -5,7 +5,7 @@ import pytest
 
 import uprobes
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
 CHILD = 25
 """How a child that runs this program anew ends: five calls, and twenty."""

@@ -9,7 +9,7 @@ import pytest
 
 import uprobes
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
 
 @pytest.mark.parametrize(

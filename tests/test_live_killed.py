@@ -12,7 +12,7 @@ import pytest
 
 import uprobes
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
 TRACER = """
 import sys, time, uprobes

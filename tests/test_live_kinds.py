@@ -7,7 +7,7 @@ import insn
 import uprobes
 from insn import Method
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
 REFUSED = {
     "refused_int3": "trap-instruction",

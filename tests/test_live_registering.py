@@ -11,7 +11,7 @@ import uprobes
 import uprobes.process
 from uprobes import Method, ProbeState
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
 KINDS = ("push_rbp", "mov_rip", "call_near", "jcc_taken", "rep_movsb", "nop_short", "system_call")
 

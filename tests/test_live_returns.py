@@ -8,7 +8,7 @@ import pytest
 import uprobes
 from uprobes import Outcome
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
 RETURNED, UNWOUND, LOST = Outcome.RETURNED, Outcome.UNWOUND, Outcome.LOST
 

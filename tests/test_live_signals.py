@@ -10,7 +10,7 @@ import pytest
 
 import uprobes
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
 
 def storm_under_probes(victim, method, threads, count, signals):

@@ -10,7 +10,7 @@ import pytest
 
 import uprobes
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
 THREADS = 8
 
