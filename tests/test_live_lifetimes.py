@@ -140,3 +140,24 @@ def test_the_parent_sees_stops_and_continues_as_if_nobody_traced(build, method):
     assert told_to_the_parent([program, "3"], counting, numbers) == unprobed
     assert unprobed[0][0] == (True, signal.SIGSTOP)
     assert unprobed[1] == [b"conts", b"20"]
+
+
+def test_a_program_that_was_stopped_stays_so_until_it_is_continued(victim):
+    """In the midst of its own code; probing it needs system calls of its own."""
+    started = victim("kinds", 2, 0, "push_rbp")
+    started.go()
+    started.wait_for("running")
+    os.kill(started.pid, signal.SIGSTOP)
+    live.until(lambda: live.process_state(started.pid) in "tT", "it stops")
+    with uprobes.attach(started.pid) as target:
+        probe = target.uprobe(started.spec("push_rbp"), lambda hit: None).probes[0]
+        live.until(lambda: all(live.process_state(t) in "tT" for t in target.threads), "it stays")
+        assert probe.hits == 0
+        os.kill(started.pid, signal.SIGCONT)
+        live.until(lambda: probe.hits > 20, "hits")
+        os.kill(started.pid, signal.SIGSTOP)
+        live.until(lambda: all(live.process_state(t) in "tT" for t in target.threads), "it stops")
+    live.until(lambda: live.process_state(started.pid) == "T", "it stays stopped without us")
+    os.kill(started.pid, signal.SIGCONT)
+    started.go()
+    assert started.finish()[1] == 0

@@ -202,3 +202,22 @@ def test_backtraces_show_the_real_return_addresses(victim):
     assert (code, status.code) == (0, 0)
     assert outcomes(seen) == {RETURNED: 60}
     assert [ret.value for ret in seen] == [n for i in range(30) for n in (i * 2, i * 2 + 1)]
+
+
+@pytest.mark.parametrize("way", ["name", "address", "object"])
+def test_returns_in_go_programs_are_refused_and_entries_are_not(victim, way):
+    """Case R-1: Go moves stacks, and ends programs in which it finds a strange return address."""
+    started = victim("go")
+    spec = started.spec("probed")
+    with uprobes.attach(started.pid) as target:
+        if way == "object":
+            wanted = uprobes.Uretprobe(started.pid, started.points["probed"])
+            refused = target.register_probes([wanted]).refused
+        else:
+            made = target.register("go:probed" if way == "name" else spec, returns=True)
+            refused = made.refused
+        assert [error.code for error in refused] == ["no-return"]
+        assert "Go moves the stacks" in refused[0].why
+        entries = target.register(spec).probes
+        status = live.run_to_the_end(target, started)
+    assert (status.code, [p.hits for p in entries]) == (0, [100])

@@ -68,6 +68,10 @@ class Resolver(Protocol):
         """
         ...
 
+    def unwinders(self, pid: int) -> tuple[int, ...]:
+        """Return the addresses of the functions that walk the stack."""
+        ...
+
     def forget(self, pid: int) -> None:
         """Drop what is remembered of a process's mappings (they changed)."""
         ...

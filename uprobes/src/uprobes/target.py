@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar, Unpack, overload
 
@@ -25,7 +25,7 @@ from uprobes.registration import (
 )
 from uprobes.session import Policy, Request, Session
 from uprobes.unloading import unload
-from uprobes.unwinding import UNWINDERS, Unwinding
+from uprobes.unwinding import Unwinding
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -45,6 +45,8 @@ class Target(Session):
         super().__init__(policy)
         self.failures: list[tuple[Probe, Exception]] = []
         self._watching = False
+        self._hooks: list[Probe] = []
+        """By which we are told of mapped objects, one in each process."""
         self._returning = False
         """Whether any return probe was asked for."""
         arming = self._engine.arming
@@ -53,7 +55,7 @@ class Target(Session):
             resolver,
             self._process,
             lambda process, wanted: self._tracer.call(lambda: arming.arm(process, wanted)),
-            lambda probes: self._quietly(lambda: arming.disarm(probes)),
+            lambda probes: self._quietly(lambda: self._disarm(probes)),
             lambda locations: self._ask(Request("register", self.pid, self.command, locations)),
         )
 
@@ -275,12 +277,23 @@ class Target(Session):
         named = [p for p in lost if p.spec != LINKER and not p.spec.startswith("va:")]
         self._registrations.wait_again(named, process)
 
+    def _disarm(self, probes: list[Probe]) -> None:
+        """Take probes out, and with the last one what tells us of mapped objects."""
+        arming = self._engine.arming
+        arming.disarm(probes)
+        points = sum(len(process.points) for process in self._engine.processes.values())
+        if self._hooks and points <= len(self._hooks) and not self.pending:
+            arming.disarm(self._hooks)
+            self._hooks.clear()
+            self._watching = False
+
     def _watch_linker(self, process: Process) -> None:
         """Be told when the dynamic linker has mapped or unmapped objects."""
         address = self._registrations.resolver.linker_hook(process.pid)
         self._watching = True
         if address is not None:
             hook = Uprobe(process.pid, LINKER, lambda hit: self._objects_changed(hit.process))
+            self._hooks = [*(h for h in self._hooks if h.registered), hook]
             self._engine.arming.arm(process, [(hook, Location(address, LINKER))])
 
     def _objects_changed(self, process: Process) -> None:
@@ -288,10 +301,4 @@ class Target(Session):
         self._wait_again(unload(process), process)
         self._registrations.arm_pending(process)
         if self._returning:
-            self._unwinding.watch(process, self._unwinders(process))
-
-    def _unwinders(self, process: Process) -> Iterator[int]:
-        for spec in UNWINDERS:
-            with contextlib.suppress(ProbeError):
-                found = self._registrations.resolver.resolve(spec, process.pid)
-                yield from (location.address for location in found.locations)
+            self._unwinding.watch(process, self._registrations.resolver.unwinders(process.pid))

@@ -19,19 +19,6 @@ from uprobes.probe import Probe, Uprobe
 from uprobes.process import Process
 from uprobes.returns import Frame
 
-UNWINDERS = tuple(
-    f"{where}{name}"
-    for name in (
-        "_Unwind_RaiseException",
-        "_Unwind_Resume_or_Rethrow",
-        "_Unwind_Resume",
-        "_Unwind_ForcedUnwind",
-        "_Unwind_Backtrace",
-    )
-    for where in ("", "libgcc_s:", "libunwind:")
-)
-"""Specs of the functions that walk the stack (Itanium C++ ABI: Exception Handling, level I)."""
-
 LIBRARIES = ("/libgcc_s.", "/libunwind.")
 
 Arm = Callable[[Process, Sequence[tuple[Probe, Location]]], list[ProbeError]]

@@ -23,9 +23,26 @@ RETURNS_TWICE = frozenset(
 )
 """They keep their return address for a second return, which a replaced one would break."""
 
+UNWINDERS = frozenset(
+    [
+        "_Unwind_RaiseException",
+        "_Unwind_Resume_or_Rethrow",
+        "_Unwind_Resume",
+        "_Unwind_ForcedUnwind",
+        "_Unwind_Backtrace",
+    ]
+)
+"""The functions that walk the stack (Itanium C++ ABI: Exception Handling, level I)."""
+UNWINDER = b"_Unwind_"
+
+GO_SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo")
+GO_MARK = b"\xff Go buildinf:"
+"""What the Go linker puts before its build information (debug/buildinfo)."""
+
 OFFSET = "a return probe needs the first instruction of a function"
 ENTRY = "nothing called the entry of a program: it has no return address"
 TWICE = "it returns twice to the same address"
+GO = "Go moves the stacks of its goroutines, and ends programs whose return addresses it can't name"
 NOT_CALLED = "by its unwind entry, no return address is known to be on top of the stack there"
 
 
@@ -38,6 +55,8 @@ def no_return(image: Image, address: int, offset: int, name: str | None) -> str:
 
 def no_returns(image: Image, addresses: Sequence[int], names: Sequence[str]) -> dict[int, str]:
     """Say of which functions the returns can't be probed and why, by file address."""
+    if is_go(image):
+        return dict.fromkeys(addresses, GO)
     frames = image.frames
     wanted = np.array(addresses, np.uint64)
     uncalled = wanted[np.isin(wanted, frames.starts[~frames.entered])]
@@ -53,3 +72,21 @@ def no_returns(image: Image, addresses: Sequence[int], names: Sequence[str]) -> 
     if image.entry in addresses:
         found[image.entry] = ENTRY
     return found
+
+
+def is_go(image: Image) -> bool:
+    """Tell whether a file was made by the Go linker."""
+    if image.sections:
+        return any(image.section(name) is not None for name in GO_SECTIONS)
+    return any(GO_MARK in image.loaded(s) for s in image.segments if not s.executable)
+
+
+def unwinders(image: Image) -> list[int]:
+    """List the functions of a file that walk the stack, by file address."""
+    texts = [image.section(name) for name in (".dynstr", ".strtab")]
+    # Reading a large file's symbols takes time; most files have none of these.
+    if image.sections and not any(UNWINDER in image.contents(t) for t in texts if t is not None):
+        return []
+    symbols = image.functions
+    addresses: list[int] = symbols.addresses.tolist()
+    return [a for a, name in zip(addresses, symbols.names, strict=True) if name in UNWINDERS]

@@ -16,7 +16,7 @@ from insn.symbols import Symbol, SymbolKind, Symbols
 from uprobes.names.debug import separate_symbols
 from uprobes.names.demangle import demangle, without_parameters
 from uprobes.names.dynamic import Dynamic
-from uprobes.names.entries import no_returns
+from uprobes.names.entries import no_returns, unwinders
 from uprobes.names.spec import Kind, Spec, quote, quote_object
 
 _INDIRECT = SymbolKind.INDIRECT_FUNCTION.value
@@ -83,6 +83,11 @@ class Functions:
     def no_returns(self) -> dict[int, str]:
         """Why the returns of some functions can't be probed, by address."""
         return no_returns(self.image, self.addresses, self.names)
+
+    @cached_property
+    def unwinders(self) -> list[int]:
+        """The addresses of functions that walk the stack."""
+        return unwinders(self.image)
 
     @cached_property
     def names(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Specs to locations, in a live process or in a file: the one place where all of `names` meets."""
 
+import contextlib
 import difflib
 import os
 import shutil
@@ -119,6 +120,14 @@ class Resolver:
                     for index in instance.functions.exactly(LINKER_HOOK, raw=True):
                         return instance.functions.addresses[index] + instance.bias
         return None
+
+    def unwinders(self, pid: int) -> tuple[int, ...]:
+        """Return the functions that walk the stack, in all objects that a process has mapped."""
+        found: list[int] = []
+        for instance in self._instances(pid)[0].every():
+            with contextlib.suppress(InsnError):
+                found += [address + instance.bias for address in instance.functions.unwinders]
+        return tuple(found)
 
     def objects(self, pid: int) -> tuple[MappedObject, ...]:
         """List the objects that a process has mapped as code, the main program first."""
