@@ -15,7 +15,6 @@ from running import (
     TID_OFFSET,
     Arena,
     Machine,
-    loop,
     needs_x86_64,
 )
 
@@ -201,54 +200,3 @@ def test_one_in_n_and_at_most_so_many(arena):
             found = results(arena, program)
             assert (found.hits, found.passed) == (60, len(taken))
             assert found.actions == (len(taken), sum(taken))
-
-
-@pytest.mark.parametrize("dead", [NOTHING_DEAD, FLAGS_DEAD], ids=["live", "dead"])
-def test_eight_threads_are_counted_exactly(arena, dead):
-    import ctypes
-
-    times, threads = 100_000, 8
-    value = Argument(0)
-    program = Program(
-        sample=4,
-        actions=(Count(), Sum(value), Maximum(value), Log2(value), Linear(value, 0, 2, 2)),
-    )
-    arena.prepare(program)
-    run = loop(arena, program, arena.placement(dead=dead))
-    workers = [
-        threading.Thread(target=run, args=(times, (ctypes.c_uint64 * 6)(n))) for n in range(threads)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    found = results(arena, program)
-    assert found.hits == times * threads
-    assert found.passed == times * threads // 4
-    assert sum(found.actions[3]) == sum(found.actions[4]) == found.passed
-    assert found.actions[0] == found.passed
-
-
-def test_eight_threads_lose_no_record_uncounted(arena):
-    import ctypes
-
-    times, threads = 20_000, 8
-    program = Program(actions=(Record((Field("tid", Tid()), Field("arg0", Argument(0)))),))
-    layout = RingLayout(2, 256, 32)
-    arena.prepare(program, layout)
-    place = arena.placement(layout, dead=FLAGS_DEAD, tid_offset=TID_OFFSET, cpu_offset=-0x60)
-    run = loop(arena, program, place)
-    workers = [
-        threading.Thread(target=run, args=(times, (ctypes.c_uint64 * 6)(n))) for n in range(threads)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    heads_and_lost = [arena.words(RING + layout.control(n), 2) for n in range(layout.rings)]
-    assert sum(head + lost for head, lost in heads_and_lost) == times * threads
-    for ring, (head, _) in enumerate(heads_and_lost):
-        assert head <= layout.capacity
-        for index in range(head):
-            at = RING + layout.data(ring) + index * layout.record_size
-            assert struct.unpack_from("<Q", arena.map, at)[0] == index + 1
