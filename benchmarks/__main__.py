@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmarks.bulk import bulk_costs
 from benchmarks.draining import drain_costs
+from benchmarks.generated import generated_costs
 from benchmarks.hits import crowd_costs, hit_costs, placements, slow_down
 from benchmarks.inprocess import count_costs, record_costs, return_costs
 from benchmarks.patching import endings, patch_costs
@@ -44,6 +45,11 @@ def scan(rounds: int) -> Iterator[Section]:
     yield scan_learning()
 
 
+def generated(rounds: int) -> Iterator[Section]:
+    """What programs cost where they run."""
+    yield generated_costs(rounds)
+
+
 def counts(rounds: int) -> Iterator[Section]:
     """Counting without stopping the program."""
     yield count_costs(rounds)
@@ -75,6 +81,7 @@ SECTIONS: dict[str, Callable[[int], Iterator[Section]]] = {
     "crowd": crowd,
     "bulk": bulk,
     "scan": scan,
+    "generated": generated,
     "counts": counts,
     "records": records,
     "returns": returns,
