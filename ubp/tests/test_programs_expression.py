@@ -1,6 +1,8 @@
 """Expressions: what can be written, what is refused and where, and that machine code agrees with
 Python about what they mean."""
 
+import ctypes
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,6 +126,9 @@ def test_further_names_stand_for_values():
 leaves = st.one_of(
     st.integers(0, 5).map(Argument),
     st.sampled_from(["rax", "rbx", "r11", "r15", "rcx"]).map(Register),
+    st.tuples(st.integers(-8, 16), st.sampled_from([1, 2, 4, 8]), st.booleans()).map(
+        lambda t: Word(Argument(4), *t)
+    ),
     st.sampled_from(
         [0, 1, 2, 7, 8, 10, 4095, -1, -3, -8, 1 << 31, 1 << 32, 1 << 63, MASK, -(1 << 63), 1000]
     ).map(Constant),
@@ -173,9 +178,11 @@ numbers = st.one_of(
 
 
 class OneHit:
-    def __init__(self, registers, memory=None):
+    """A hit: its registers, and where some memory can be read (0: nowhere near r8)."""
+
+    def __init__(self, registers, memory=0):
         self.registers = registers
-        self.memory = memory or {}
+        self.memory = memory
 
     def leaf(self, value):
         match value:
@@ -186,12 +193,16 @@ class OneHit:
         raise AssertionError(value)
 
     def read(self, address, size):
-        raise AssertionError
+        if self.memory and self.memory - 64 <= address <= self.memory + 64:
+            return ctypes.string_at(address, size)
+        return None
 
 
 @pytest.fixture(scope="module")
 def arena():
     made = Arena()
+    at = CELLS + 0x4000
+    made.map[at - 64 : at + 64] = bytes((n * 37 + 200) % 256 for n in range(128))
     yield made
     made.close()
 
@@ -221,12 +232,14 @@ def test_machine_code_computes_what_python_does(arena, made, condition, states, 
         expected, passed, faults = [0] * len(made), 0, 0
         for state in states:
             registers = dict(zip(GENERAL, state, strict=True))
+            memory = arena.base + CELLS + 0x4000 if state[2] & 3 else 0
+            registers["r8"] = memory or 24
             flags = state[0] & 0x8D5
             after, flags_after = machine.run(registers, flags)
             for register in GENERAL:
                 assert register in dead or after[register] == registers[register]
             assert flags_dead or not (flags ^ flags_after) & 0x8D5
-            hit = OneHit(registers)
+            hit = OneHit(registers, memory)
             passed += holds(condition, hit)
             for n, value in enumerate(made):
                 try:

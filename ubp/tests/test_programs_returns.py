@@ -33,14 +33,17 @@ from ubp.programs import (
     Log2,
     Maximum,
     Program,
+    ProgramError,
     Record,
     Register,
     ReturnValue,
     RingLayout,
     StackPointer,
     Sum,
+    TableLayout,
     Tid,
     Time,
+    assemble,
     cells,
     parse,
     record_fields,
@@ -196,6 +199,47 @@ def test_what_the_entry_rules_out_is_never_hooked(calls):
     assert [call(*three) for three in arguments] == [7, 7, 8, 7]
     assert (probed.results.hits, probed.results.passed) == (4, 2)
     assert probed.results.actions == (2, 1010)
+
+
+def test_sampling_and_limits_are_of_what_the_whole_condition_lets_through(calls):
+    def body(a, _entry):
+        a.mov("rax", "rsi")
+        a.ret()
+
+    for text in ("arg0 > 5", "arg0 > 5 and ret > 5", "ret > 5"):
+        program = Program(when=parse(text), sample=3, limit=4, actions=(Sum(ReturnValue()),))
+        probed = calls.add(body, program)
+        call = function(probed.entry)
+        for number in range(30):
+            assert call(number, number, 0) == number
+        taken = list(range(6, 30, 3))[:4]
+        found = probed.results
+        assert (found.hits, found.passed) == (30, 4), text
+        assert found.actions == (sum(taken),)
+        assert not pending(calls.arena)
+
+
+def test_what_cannot_be_kept_or_is_missing_is_refused(arena):
+    place = arena.placement(LAYOUT, at_entry=True)
+    many = Program(actions=tuple(Sum(Argument(n)) for n in range(5)))
+    for program, where, code in [
+        (many, place, "too-large"),
+        (Program(), replace(place, table_layout=None), "no-table"),
+        (Program(), replace(place, table=None), "no-table"),
+        (Program(), replace(place, at_entry=False), "no-such-value"),
+        (Program(), replace(place, table=place.table + (3 << 30)), "out-of-reach"),
+    ]:
+        with pytest.raises(ProgramError) as caught:
+            assemble(program, arena.base, where, returns=True)
+        assert caught.value.code == code
+    wide = replace(place, table_layout=TableLayout(16, 128))
+    assert assemble(many, arena.base, wide, returns=True).hook
+    for value in (ReturnValue(), Elapsed()):
+        with pytest.raises(ProgramError) as caught:
+            assemble(Program(actions=(Sum(value),)), arena.base, place)
+        assert caught.value.code == "no-such-value"
+    with pytest.raises(ProgramError):
+        restore_all(arena.base, replace(place, table=None))
 
 
 def test_a_tail_call_returns_for_both(calls):
