@@ -22,22 +22,14 @@ PADDING = 32
 # What stands at the low 16 bits of a window: which of its bits make the key, or one of the second
 # line.
 _OPCODE, _MODRM, _MODRM_SIB, _MOD, _MOD_RM, _MOD_RM_SIB = range(6)
-PREFIX, ESCAPE, VEX2, _VEX3, EVEX, ODD = range(8, 14)
+PREFIX, ESCAPE, VEX2, VEX3, EVEX, ODD = range(8, 14)
 
 _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, REPNE, REP, SEGMENT, CODE_SEGMENT = 1, 2, 4, 8, 16, 32, 64
 FLAGS_AT = np.uint64(57)
 REX_AT = np.uint64(48)
 # Arrays without dimensions: numpy takes them more quickly than numbers.
-LOW_BYTE, LOW_PAIR, ESCAPE_BYTE, EIGHT_BITS = (
-    np.array(bits, np.uint32) for bits in (0xFF, 0xFFFF, 0x0F, 8)
-)
+LOW_PAIR = np.array(0xFFFF, np.uint32)
 LONGEST = 15
-
-_VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
-_XOP_SPACES = {8: Space.XOP8, 9: Space.XOP9, 10: Space.XOPA}
-_EVEX_SPACES = dict(
-    enumerate((Space.EVEX1, Space.EVEX2, Space.EVEX3, Space.EVEX4, Space.EVEX5, Space.EVEX6), 1)
-)
 
 
 def u64(value: int) -> Words:
@@ -105,9 +97,9 @@ def first_table(bits: int) -> NDArray[np.uint8]:
     table = space_table(Space.ONE).reshape(256, 256).copy()
     vex = np.arange(256) >= (0 if bits == 64 else 0xC0)
     table[:, 0x0F] = ESCAPE
-    for opcode, kind in ((0xC5, VEX2), (0xC4, _VEX3), (0x62, EVEX)):
+    for opcode, kind in ((0xC5, VEX2), (0xC4, VEX3), (0x62, EVEX)):
         table[vex, opcode] = kind
-    table[np.arange(256) & 31 >= 8, 0x8F] = _VEX3
+    table[np.arange(256) & 31 >= 8, 0x8F] = VEX3
     for byte in (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3):
         table[:, byte] = PREFIX
     if bits == 64:
@@ -125,6 +117,29 @@ def prefix_flags(bits: int) -> NDArray[np.uint8]:
     if bits != 64:
         flags[0x2E] |= CODE_SEGMENT  # there it can be read, but not written
     return flags
+
+
+FLAGS, PAIR_COUNT_AT = np.array(127, np.uint16), np.array(8, np.uint16)
+
+
+@cache
+def both_flags() -> Leads:
+    """Join the flags of prefixes, at those of the first ones << 7 | those of the later ones."""
+    first, later = np.meshgrid(np.arange(128), np.arange(128), indexing="ij")
+    first = np.where(later & (REP | REPNE), first & ~(REP | REPNE), first)  # the last one counts
+    first = np.where(later & SEGMENT, first & ~CODE_SEGMENT, first)
+    return (first | later).astype(np.uint16).reshape(-1)
+
+
+def prefix_pairs(bits: int) -> Leads:
+    """Tell by two bytes (the first one lowest) how many prefixes lead (times 256), and their flags.
+
+    That is 0, 1 or 2: the second byte counts behind a prefix only.
+    """
+    flags = prefix_flags(bits).astype(np.uint16)
+    second, first = np.meshgrid(flags, flags, indexing="ij")
+    both = np.where(second > 0, 2 << 8 | both_flags().take(first << 7 | second), 1 << 8 | first)
+    return np.where(first > 0, both, 0).astype(np.uint16).reshape(-1)
 
 
 # Bytes that often begin an instruction (some of them hardly do anything else), and what then often
@@ -149,42 +164,38 @@ def start_scores(bits: int) -> NDArray[np.uint8]:
     return table.reshape(-1) * np.uint8(LANE_PLACES)
 
 
-ALL_MASKS = np.concatenate([key_masks(lead) for lead in range(5)])
+ALL_MASKS = np.concatenate([key_masks(lead) for lead in range(3)])
 
 
-def _cases() -> NDArray[np.int64]:
-    """Tell by what leads, and the byte behind it, where the opcode is and in which map.
+def _escapes() -> NDArray[np.int64]:
+    """Tell by the byte behind 0F where the opcode is and in which map.
 
-    A case is the number of bytes before the opcode, plus eight times the number of the map.
+    That is the number of bytes before the opcode, plus eight times the number of the map.
     """
-    cases = np.zeros((16, 256), np.int64)
-    cases[ESCAPE] = 1 | Space.TWO << 3
-    cases[ESCAPE, 0x0F] = 1 | Space.NOW << 3
-    cases[ESCAPE, 0x38] = 2 | Space.THREE_38 << 3
-    cases[ESCAPE, 0x3A] = 2 | Space.THREE_3A << 3
-    cases[VEX2] = 2 | Space.VEX1 << 3
-    for kind, lead, bits, spaces in (
-        (_VEX3, 3, 31, _VEX_SPACES | _XOP_SPACES),
-        (EVEX, 4, 7, _EVEX_SPACES),
-    ):
-        for byte in range(256):
-            cases[kind, byte] = lead | spaces.get(byte & bits, Space.NOW) << 3
-    return cases.reshape(-1)
+    cases = np.full(256, 1 | Space.TWO << 3)
+    cases[0x0F] = 1 | Space.NOW << 3
+    cases[0x38] = 2 | Space.THREE_38 << 3
+    cases[0x3A] = 2 | Space.THREE_3A << 3
+    return cases
 
 
-CASES = _cases()
-# Register extensions that no row asks for (X and B), by what leads.
-UNASKED = np.zeros(16, np.uint64)
-UNASKED[[_VEX3, EVEX]] = 0x60 << 8
-EVEX_MASK = u64(7 << 24)
+ESCAPES = _escapes()
 
 
 @cache
-def all_spaces() -> NDArray[np.uint8]:
-    """The tables of all maps behind one another; 3DNow! and unknown maps have no keys."""
-    tables = [space_table(space) for space in Space]
+def legacy_spaces() -> NDArray[np.uint8]:
+    """The tables of the maps without a vector prefix, behind one another; 3DNow! has no keys."""
+    tables = [space_table(space) for space in Space if space <= Space.NOW]
     tables[Space.NOW] = np.full(1 << 16, ODD, np.uint8)
     return np.concatenate(tables)
+
+
+@cache
+def escaped_table() -> NDArray[np.uint8]:
+    """The tables of the maps behind 0F, 0F 38 and 0F 3A; the bytes that lead on are no opcodes."""
+    two = space_table(Space.TWO).copy()
+    two.reshape(256, 256)[:, [0x0F, 0x38, 0x3A]] = ODD
+    return np.concatenate([two, space_table(Space.THREE_38), space_table(Space.THREE_3A)])
 
 
 # The slot of a form in a direct table: three bits for the base of SIB, three for prefixes, one for
@@ -198,6 +209,7 @@ _PREFIX_SLOTS = {
     _ADDRESS_SIZE: 5,
     _OPERAND_SIZE | REPNE: 6,
 }
+SIB_AT, ALL_BUT_BASE = np.array(16, np.uint32), np.array((1 << 32) - 8, np.uint32)
 SHAPE_SLOTS = 1 << 7
 NEVER = 7 << 3
 """All three bits for prefixes: a slot that is never filled."""
@@ -209,6 +221,8 @@ NEVER = 7 << 3
 ONE_SKIPPED = np.array(8, np.uint16)
 SKIPPED, COUNT_AT = np.array(15 << 12, np.uint16), np.array(12, np.uint16)
 _REX_MAY_FOLLOW, MORE = 1, 2
+COUNTED = np.array(1 << 12, np.uint16)
+"""What is not below has prefixes."""
 UNSETTLED = np.array(_REX_MAY_FOLLOW | MORE, np.uint16)
 _SLOT_SHIFT, _LEAD_SLOTS = np.array(5, np.uint16), np.array(15 << 3, np.uint16)
 _WIDE = 1 << 6
@@ -221,6 +235,9 @@ def lead_slots(leads: Leads) -> Leads:
 
 def _lead(count: int, slot: int) -> int:
     return count << 12 | slot << 5
+
+
+NEVER_LED = np.array(_lead(0, NEVER), np.uint16)
 
 
 def leads(bits: int) -> Leads:
@@ -246,18 +263,25 @@ def flag_leads() -> Leads:
     return table
 
 
+def shape_bits(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give what counts of opcode and ModRM in an opcode map, and 7 where the base of SIB does."""
+    kept = np.zeros(16, np.int64)
+    kept[[_MODRM, _MODRM_SIB]] = 0xFF
+    kept[_MOD], kept[[_MOD_RM, _MOD_RM_SIB]] = 0xC0, 0xC7
+    shape = np.arange(1 << 16) & (0xFF | kept.take(kinds) << 8)
+    return shape, 7 * np.isin(kinds, (_MODRM_SIB, _MOD_RM_SIB))
+
+
 def shapes(kinds: NDArray[np.uint8]) -> tuple[Windows, int]:
-    """Number the shapes of an opcode map, whose masks are numbered by `kinds`; and count them.
+    """Number the shapes of opcode maps, whose masks are numbered by `kinds`; and count them.
 
     An entry is the shape times `SHAPE_SLOTS`, plus 7 where the base of SIB counts; 0 stands for
     what is no instruction of this map.
     """
-    kept = np.zeros(16, np.int64)
-    kept[[_MODRM, _MODRM_SIB]] = 0xFF
-    kept[_MOD], kept[[_MOD_RM, _MOD_RM_SIB]] = 0xC0, 0xC7
-    place = np.arange(1 << 16)
-    shape = place & (0xFF | kept.take(kinds) << 8)
+    maps = [shape_bits(some) for some in kinds.reshape(-1, 1 << 16)]
+    shape = np.concatenate([bits | number << 16 for number, (bits, _) in enumerate(maps)])
+    base = np.concatenate([base for _, base in maps])
     known, number = np.unique(shape, return_inverse=True)
-    entries = (number + 1) * SHAPE_SLOTS + 7 * np.isin(kinds, (_MODRM_SIB, _MOD_RM_SIB))
+    entries = (number + 1) * SHAPE_SLOTS + base
     entries[kinds >= PREFIX] = 0
     return entries.astype(np.uint32), len(known) + 1

@@ -1,9 +1,10 @@
 """Finds the form of many x86 instructions at once: prefixes, opcode and ModRM as one number each.
 
-The key of a form is the bytes from the opcode (or VEX, EVEX, XOP prefix) to ModRM and the base of
-SIB, with the bits cleared that no row asks for, and in its top byte the prefixes that were
-stripped. What has no key (prefixes in odd orders, 3DNow!, registers that must differ, APX) is
-decoded one by one and remembered by its bytes.
+Most are found directly, by their place in a table. The key of the others is the bytes from the
+opcode to ModRM and the base of SIB, with the bits cleared that no row asks for, and in its top byte
+the prefixes that were stripped; `x86_vector_forms` has those with a vector prefix. What has no key
+(prefixes in odd orders, 3DNow!, registers that must differ, APX) is decoded one by one and
+remembered by its bytes.
 """
 
 import numpy as np
@@ -12,55 +13,55 @@ from numpy.typing import NDArray
 from insn.arch import Arch
 from insn.forms import NOTHING, NUMBERS, UNKNOWN, FormIndex, Forms, Found
 from insn.x86_form_tables import (
+    ALL_BUT_BASE,
     ALL_MASKS,
     BYTE,
-    CASES,
-    CODE_SEGMENT,
     COUNT_AT,
+    COUNTED,
     EIGHT,
-    EIGHT_BITS,
     ESCAPE,
-    ESCAPE_BYTE,
-    EVEX,
-    EVEX_MASK,
+    ESCAPES,
+    FLAGS,
     FLAGS_AT,
     LANE_PLACES,
     LONGEST,
-    LOW_BYTE,
     LOW_PAIR,
     MORE,
     NEVER,
+    NEVER_LED,
     NOP,
     ODD,
     ONE_SKIPPED,
     PADDING,
     PAIR,
+    PAIR_COUNT_AT,
     PREFIX,
     REP,
     REPNE,
     REX_AT,
     SEGMENT,
     SHAPE_SLOTS,
+    SIB_AT,
     SKIPPED,
-    UNASKED,
     UNSETTLED,
-    VEX2,
     Leads,
     Positions,
     Windows,
     Words,
-    all_spaces,
+    both_flags,
+    escaped_table,
     first_table,
     flag_leads,
     lead_slots,
     leads,
+    legacy_spaces,
     prefix_flags,
+    prefix_pairs,
     shapes,
-    space_table,
     start_scores,
     u64,
 )
-from insn.x86_row import Space
+from insn.x86_vector_forms import VectorForms
 
 
 def _wide_windows(windows: Windows, at: Positions) -> Words:
@@ -70,31 +71,34 @@ def _wide_windows(windows: Windows, at: Positions) -> Words:
 
 
 class _Direct:
-    """The forms of one opcode map, directly by opcode, ModRM, SIB, REX.W, frequent prefixes."""
+    """The forms of opcode maps, directly by opcode, ModRM, SIB, REX.W, frequent prefixes."""
 
     def __init__(self, kinds: NDArray[np.uint8]) -> None:
         self._entries, count = shapes(kinds)
         self._numbers = np.zeros(count * SHAPE_SLOTS, np.uint16)
 
-    def look_up(self, words: Windows, slots: Leads) -> tuple[Found, NDArray[np.uint32]]:
-        """Find the numbers (or `UNKNOWN`) by words that begin with the opcode, and their places."""
-        places = words >> _SIB_AT
-        places |= _ALL_BUT_BASE
-        places &= self._entries.take(words & LOW_PAIR)
+    def look_up(
+        self, words: Windows, starts: Windows, slots: Leads
+    ) -> tuple[Found, NDArray[np.uint32]]:
+        """Find the numbers (or `UNKNOWN`) and their places.
+
+        `words` begin with the opcode, `starts` are opcode and ModRM, above them which map it is.
+        """
+        places = words >> SIB_AT
+        places |= ALL_BUT_BASE
+        places &= self._entries.take(starts)
         places |= slots
         return self._numbers.take(places), places
 
     def remember(self, places: NDArray[np.uint32], found: Found) -> None:
         """Keep what was found in another way, at the places that `look_up` gave."""
-        numbers = found & _NUMBER
-        # Where nothing is, no prefix counts either.
-        fit = (places >= SHAPE_SLOTS) & (places & NEVER != NEVER) & (numbers != NOTHING)
-        self._numbers[places[fit]] = numbers[fit]
+        fit = (places >= SHAPE_SLOTS) & (places & NEVER != NEVER)
+        self._numbers[places[fit]] = found[fit] & _NUMBER
 
 
 # Arrays without dimensions: numpy takes them more quickly than numbers.
-_SIB_AT, _ALL_BUT_BASE = np.array(16, np.uint32), np.array((1 << 32) - 8, np.uint32)
-_NUMBER, _UNKNOWN = np.array(NUMBERS - 1, np.uint16), np.array(UNKNOWN, np.uint16)
+_NUMBER, _UNKNOWN, _NOTHING = (np.array(n, np.uint16) for n in (NUMBERS - 1, UNKNOWN, NOTHING))
+_MAP_BYTES, _MAP_BYTE = np.array(0xFD, np.uint32), np.array(0x38, np.uint32)
 
 
 class X86Forms:
@@ -105,15 +109,14 @@ class X86Forms:
         self._index = FormIndex()
         self._first = first_table(arch.bits)
         self._flags = prefix_flags(arch.bits)
+        self._pairs, self._both = prefix_pairs(arch.bits), both_flags()
         self._leads = leads(arch.bits)
         self._flag_leads = flag_leads()
         self._one = _Direct(self._first)
-        two = space_table(Space.TWO).copy()
-        two.reshape(256, 256)[:, [0x0F, 0x38, 0x3A]] = ODD  # these lead to other maps
-        self._two = _Direct(two)
+        self._escaped = _Direct(escaped_table())
+        self._vectors = VectorForms(self.forms)
         self._starts = start_scores(arch.bits)
         self._rex = arch.bits == 64
-        self._vvvv = u64(15 if arch.bits == 64 else 7)
 
     def windows(self, buffer: NDArray[np.uint8], out: Windows | None = None) -> Windows:
         """Give the four bytes from each position on, but the last `PADDING`, as a number."""
@@ -152,28 +155,65 @@ class X86Forms:
         if len(unsettled):
             some = self._skip_prefixes(windows, at[unsettled], leads[unsettled])
             leads[unsettled], words[unsettled] = some
-        found, places = self._one.look_up(words, lead_slots(leads))
+        found, places = self._one.look_up(words, words & LOW_PAIR, lead_slots(leads))
         rest = (found == _UNKNOWN).nonzero()[0]
         found |= leads & SKIPPED
         if len(rest):
-            slow = np.ones(len(rest), np.bool_)
-            escaped = ((words[rest] & LOW_BYTE) == ESCAPE_BYTE).nonzero()[0]
-            if len(escaped):
-                some = rest[escaped]
-                skipped = leads[some]
-                behind = windows.take(at[some] + (skipped >> COUNT_AT) + 1)
-                direct, two_places = self._two.look_up(behind, lead_slots(skipped))
-                found[some] |= direct
-                slow[escaped] = direct == _UNKNOWN
-            rest = rest[slow]
-            if len(rest):
-                found[rest] = self._look_up_rest(buffer, windows, at[rest])
-                if (places[rest] >= SHAPE_SLOTS).any():
-                    self._one.remember(places[rest], found[rest])
-                unknown = slow[escaped].nonzero()[0]
-                if len(unknown):
-                    self._two.remember(two_places[unknown], found[some[unknown]])
+            self._complete(buffer, windows, at, words, leads, found, places, rest)
+        nothing = ((found & _NUMBER) == _NOTHING).nonzero()[0]
+        if len(nothing):
+            found[nothing] = NOTHING  # where nothing is, no prefix counts either
         return found
+
+    def _complete(
+        self,
+        buffer: NDArray[np.uint8],
+        windows: Windows,
+        at: Positions,
+        words: Windows,
+        leads: Leads,
+        found: Found,
+        places: NDArray[np.uint32],
+        rest: Positions,
+    ) -> None:
+        """Look up the rest, which is not in the direct table of the one-byte map."""
+        kinds = self._first.take(words[rest] & LOW_PAIR)
+        slow = np.ones(len(rest), np.bool_)
+        vector = ((kinds > ESCAPE) & (kinds < ODD) & (leads[rest] < COUNTED)).nonzero()[0]
+        if len(vector):
+            some = rest[vector]
+            found[some] = self._vectors.look_up(
+                buffer, windows, at[some], words[some], kinds[vector]
+            )
+            slow[vector] = False
+        escaped = (kinds == ESCAPE).nonzero()[0]
+        if len(escaped):
+            some = rest[escaped]
+            skipped = leads[some]
+            behind = at[some] + (skipped >> COUNT_AT) + 1
+            direct, escaped_places = self._look_up_escaped(windows, behind, skipped)
+            found[some] |= direct
+            slow[escaped] = direct == _UNKNOWN
+        rest = rest[slow]
+        if len(rest):
+            found[rest] = self._look_up_rest(buffer, windows, at[rest])
+            self._one.remember(places[rest], found[rest])
+            unknown = slow[escaped].nonzero()[0]
+            if len(unknown):
+                self._escaped.remember(escaped_places[unknown], found[some[unknown]])
+
+    def _look_up_escaped(
+        self, windows: Windows, at: Positions, leads: Leads
+    ) -> tuple[Found, NDArray[np.uint32]]:
+        """Look up what stands behind 0F, or 0F 38 or 0F 3A, in the direct table."""
+        words = windows.take(at)
+        starts = words & LOW_PAIR
+        deeper = ((words & _MAP_BYTES) == _MAP_BYTE).nonzero()[0]
+        if len(deeper):
+            number = (words[deeper] & 2) + 2 << 15  # 1 or 2, above opcode and ModRM
+            words[deeper] = windows.take(at[deeper] + 1)
+            starts[deeper] = words[deeper] & LOW_PAIR | number
+        return self._escaped.look_up(words, starts, lead_slots(leads))
 
     def _skip_prefixes(
         self, windows: Windows, at: Positions, leads: Leads
@@ -187,7 +227,9 @@ class X86Forms:
             leads[several] = self._flag_leads.take(flags) | (count[several] << COUNT_AT)
         words = windows.take(at + count)
         rex = self._leads.take(words & LOW_PAIR)
-        rex[count == LONGEST] = 0  # nothing that has so many prefixes is an instruction
+        # Nothing that has so many prefixes is an instruction.
+        rex[count == LONGEST] = 0
+        leads[count == LONGEST] |= NEVER_LED
         words >>= rex & ONE_SKIPPED
         return (leads | rex & ~SKIPPED) + (rex & SKIPPED), words
 
@@ -201,18 +243,15 @@ class X86Forms:
             count[prefixed], flags[prefixed] = self._strip(windows, some, windows.take(some))
         keys, has_rex, odd = self._keys(_wide_windows(windows, at + count))
         if len(prefixed):
-            # VEX, EVEX and XOP tolerate no prefix but segments and 67: the form hides neither.
             keys |= (flags & 255 - SEGMENT).astype(np.uint64) << FLAGS_AT
         count += has_rex
         numbers, missed = self._index.find(keys)
-        if len(odd):
-            view = memoryview(buffer)  # type: ignore[arg-type]  # an array is a buffer
-            for where in odd.tolist():
-                start = int(at[where])
-                numbers[where] = self.forms.exactly(bytes(view[start : start + LONGEST]))
-            count[odd] = 0
+        for where in odd.nonzero()[0].tolist():
+            start = int(at[where])
+            numbers[where] = self.forms.exactly(buffer[start : start + LONGEST].tobytes())
+            count[where] = 0
+        missed = missed[~odd[missed]]
         if len(missed):
-            missed = np.setdiff1d(missed, odd, assume_unique=True)
             self._learn(buffer, keys, at, count, numbers, missed)
         # No instruction has more prefixes than that.
         numbers[count > LONGEST] = NOTHING
@@ -260,55 +299,31 @@ class X86Forms:
         self, windows: Windows, at: Positions, words: Windows
     ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Count the legacy prefixes where one leads, and tell which (of F2, F3: the last)."""
-        flags = self._flags.take(words & LOW_BYTE)
-        count = np.ones(len(at), np.int64)
-        more = self._flags.take(words >> EIGHT_BITS & LOW_BYTE)
-        active = more.nonzero()[0]
-        more = more[active]
+        pairs = self._pairs.take(words & LOW_PAIR)
+        flags, count = pairs & FLAGS, (pairs >> PAIR_COUNT_AT).astype(np.int64)
+        active = (count == 2).nonzero()[0]
         while len(active):
-            old = flags[active]
-            old[more & (REP | REPNE) != 0] &= 255 - REP - REPNE
-            old[more & SEGMENT != 0] &= 255 - CODE_SEGMENT
-            flags[active] = old | more
-            count[active] += 1
-            active = active[count[active] < LONGEST]
-            more = self._flags.take(windows.take(at[active] + count[active]) & LOW_BYTE)
-            active, more = active[more != 0], more[more != 0]
-        return count, flags
+            some = count[active]
+            pairs = self._pairs.take(windows.take(at[active] + some) & LOW_PAIR)
+            flags[active] = self._both.take(flags[active] << 7 | pairs & FLAGS)
+            more = pairs >> PAIR_COUNT_AT
+            count[active] = some = some + more
+            active = active[(more == 2) & (some < LONGEST)]
+        return np.minimum(count, LONGEST), flags.astype(np.uint8)
 
-    def _keys(self, words: Words) -> tuple[Words, NDArray[np.bool_], Positions]:
+    def _keys(self, words: Words) -> tuple[Words, NDArray[np.bool_], NDArray[np.bool_]]:
         """Make the keys of what has no legacy prefixes: keys, which have REX, which have no key."""
         has_rex = (words & u64(0xF0)) == u64(0x40) if self._rex else np.zeros(len(words), np.bool_)
         rex = words * has_rex & u64(8)
         words = words >> (has_rex * EIGHT)
         kinds = self._first.take((words & PAIR).view(np.int64))
-        # Where the opcode is, and in which map: by what leads, and by the byte behind that.
-        behind = words >> EIGHT & BYTE
-        cases = CASES.take(kinds.astype(np.int64) << 8 | behind.view(np.int64))
+        # Where the opcode is, and in which map: by the byte behind what leads.
+        cases = ESCAPES.take((words >> EIGHT & BYTE).view(np.int64)) * (kinds == ESCAPE)
         skips = cases & 7
         places = (cases >> 3) << 16 | (words >> (skips * 8).view(np.uint64) & PAIR).view(np.int64)
-        shapes = all_spaces().take(places)
+        shapes = legacy_spaces().take(places)
         keys = words & ALL_MASKS.take(skips << 4 | shapes)
-        odd = (kinds == PREFIX) | (kinds == ODD) | (shapes == ODD)
-        # Before VEX a REX prefix is illegal; with one, 90 is no NOP.
-        odd |= has_rex & ((kinds > ESCAPE) | (words & BYTE == NOP))
-        vector = (kinds > ESCAPE).nonzero()[0]
-        if len(vector):
-            keys[vector] = self._same_registers(keys[vector], kinds[vector])
-        return keys | rex << REX_AT, has_rex, odd.nonzero()[0]
-
-    def _same_registers(self, keys: Words, kinds: NDArray[np.uint8]) -> Words:
-        """Clear what does not matter in the prefixes VEX, XOP and EVEX.
-
-        Of vvvv that is whether, and in which half, it names a register; of the mask register
-        whether there is one.
-        """
-        shift = np.where(kinds == VEX2, u64(11), u64(19))
-        vvvv = keys >> shift
-        names_none = (vvvv & self._vvvv) == self._vvvv
-        keys = keys & ~(u64(7) << shift) | (names_none * u64(15)) << shift
-        keys &= ~UNASKED.take(kinds)
-        masked = (kinds == EVEX) & (keys & EVEX_MASK != 0)
-        keys = np.where(kinds == EVEX, keys & ~EVEX_MASK, keys)
-        same: Words = keys | masked.astype(np.uint64) << u64(24)
-        return same
+        # A vector prefix comes here behind other prefixes only. With REX, 90 is no NOP.
+        odd = (kinds == PREFIX) | (kinds > ESCAPE) | (shapes == ODD)
+        odd |= has_rex & (words & BYTE == NOP)
+        return keys | rex << REX_AT, has_rex, odd
