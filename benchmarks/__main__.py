@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.bulk import bulk_costs
+from benchmarks.coverage import coverage_table, coverages, plot
 from benchmarks.draining import drain_costs
 from benchmarks.generated import generated_costs
 from benchmarks.hits import crowd_costs, hit_costs, placements, slow_down
@@ -76,6 +77,11 @@ def patch(rounds: int) -> Iterator[Section]:
     yield endings()
 
 
+def coverage(_rounds: int) -> Iterator[Section]:
+    """Where a probe can go, by method."""
+    yield coverage_table(*coverages())
+
+
 SECTIONS: dict[str, Callable[[int], Iterator[Section]]] = {
     "hits": hits,
     "crowd": crowd,
@@ -87,8 +93,9 @@ SECTIONS: dict[str, Callable[[int], Iterator[Section]]] = {
     "returns": returns,
     "drain": drain,
     "patch": patch,
+    "coverage": coverage,
 }
-GROUPS = {"inprocess": ("counts", "records", "returns", "drain", "patch")}
+GROUPS = {"inprocess": ("counts", "records", "returns", "drain", "patch", "coverage")}
 """Names that stand for several tables."""
 
 
@@ -107,6 +114,9 @@ def main() -> int:
         "--json", type=Path, metavar="FILE", help="write every round of every figure there"
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the table `coverage` there, as an SVG"
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a goal is missed")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -126,6 +136,8 @@ def main() -> int:
         options.json.write_text(as_json(sections), encoding="utf-8")
     if options.markdown:
         options.markdown.write_text(markdown(sections), encoding="utf-8")
+    if options.plot:
+        options.plot.write_text(plot(coverages()[0]), encoding="utf-8")
     ratios = [
         ratio for section in sections for figure in section.figures for ratio in figure.ratios
     ]

@@ -2,9 +2,11 @@
 """The arithmetic and the looks of the report."""
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.coverage import Coverage, coverage_table, plot
 from benchmarks.report import (
     Figure,
     Goal,
@@ -70,3 +72,25 @@ def test_the_json_has_every_round_and_what_was_met():
     [section] = json.loads(as_json([SECTION]))["sections"]
     assert [figure["median"] for figure in section["figures"]] == [11.0, 44.0, None]
     assert [r["met"] for figure in section["figures"] for r in figure["ratios"]] == [True, False]
+
+
+def test_the_plot_has_a_bar_for_each_kind_and_they_fill_the_line():
+    measured = Coverage("a <file>: entries", (6, 0, 1, 3, 0, 0))
+    drawn = ElementTree.fromstring(plot([measured]))
+    bars = [bar for bar in drawn if bar.tag.endswith("rect") and len(bar)]
+    assert [bar[0].text for bar in bars] == [
+        "jump: 60.00 %", "punned jump: 10.00 %", "trap: 30.00 %",
+    ]  # fmt: skip
+    ends = [float(bar.get("x")) + float(bar.get("width")) for bar in bars]
+    assert ends[:-1] == [float(bar.get("x")) for bar in bars[1:]]
+    assert drawn[0].text == "a <file>: entries"
+
+
+def test_entries_have_a_goal_and_instructions_none():
+    section = coverage_table(
+        [
+            Coverage("x: function entries", (99, 0, 0, 1, 0, 0)),
+            Coverage("x: instructions", (1,) * 6),
+        ]
+    )
+    assert [figure.ratios[0].met for figure in section.figures] == [True, None]
