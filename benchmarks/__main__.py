@@ -13,7 +13,7 @@ from benchmarks.coverage import coverage_table, coverages, plot
 from benchmarks.draining import drain_costs
 from benchmarks.generated import generated_costs
 from benchmarks.hits import crowd_costs, hit_costs, placements, slow_down
-from benchmarks.inprocess import count_costs, record_costs, return_costs
+from benchmarks.inprocess import count_costs, record_costs, return_costs, thread_costs
 from benchmarks.patching import endings, patch_costs
 from benchmarks.report import Section, as_json, machine, markdown, show
 from benchmarks.scanning import scan_costs, scan_growth, scan_learning
@@ -54,6 +54,7 @@ def generated(rounds: int) -> Iterator[Section]:
 def counts(rounds: int) -> Iterator[Section]:
     """Counting without stopping the program."""
     yield count_costs(rounds)
+    yield thread_costs(rounds)
 
 
 def records(rounds: int) -> Iterator[Section]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import insn
 from benchmarks.report import Figure, Goal, Ratio, Section
-from benchmarks.victims import Missing, libc_path
+from benchmarks.victims import libc_path
 from insn import JumpForm, Method
 from insn.forms import METHODS
 from insn.survey import entries

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from benchmarks import installed, peers
 from benchmarks.events import Contestant, event_costs
-from benchmarks.report import Figure, Goal, Ratio, Section
+from benchmarks.report import Figure, Goal, Ratio, Section, ratio
+from benchmarks.victims import Ended, Missing
 
 HAND_COUNT = "by hand: jump, lock inc"
 HAND_FLAGS = "by hand: jump, lock inc, flags saved"
@@ -25,6 +26,7 @@ RECORD, TRAP_RECORD = "uprobes: jump, record", "uprobes: trap, record"
 HISTOGRAM = "uprobes: jump, histogram of the time"
 BY_HAND, JUMP, TRAP = "over by hand", "over ours, jump", "over ours, trap"
 MIDDLE_NS = 10.0
+THREADS, CALLS = 8, 10_000_000
 BEGINS = "begins_lea"
 
 
@@ -138,3 +140,40 @@ def return_costs(rounds: int) -> Section:
         contestants,
         rounds,
     )
+
+
+def thread_costs(rounds: int) -> Section:
+    """Let eight threads call one function, and look whether every call of each was counted."""
+    ways = (
+        (HAND_COUNT, peers.by_hand("count")),
+        (COUNT, installed.counting("jump", BEGINS)),
+        ("uprobes: jump, record, tid and arg0", installed.short_record(BEGINS)),
+    )
+    taken: dict[str, list[float]] = {name: [] for name, _ in ways}
+    missing: dict[str, str] = {}
+    for _ in range(max(1, rounds // 4)):
+        for name, start in ways:
+            try:
+                with start() as running:
+                    bare = running.victim.call(running.twin, CALLS, THREADS)
+                    probed = running.victim.call(running.function, CALLS, THREADS)
+                    seen = running.hits(CALLS * THREADS)
+            except Missing as error:
+                missing[name] = str(error)
+                continue
+            if seen != CALLS * THREADS:
+                raise Ended(f"{name} saw {seen} events of {CALLS * THREADS}")
+            taken[name].append(probed.cpu_ns_per_call - bare.cpu_ns_per_call)
+    section = Section(
+        f"{THREADS} threads on one probe",
+        f"Nanoseconds of CPU time added to a call, while {THREADS} threads make {CALLS:,} each."
+        " Every one was counted. Records overwrite the oldest.",
+    )
+    by_hand = taken[ways[0][0]]
+    for name, _ in ways:
+        if name in missing:
+            section.figures.append(Figure(name, note=f"not measured: {missing[name]}"))
+            continue
+        against = (Ratio(BY_HAND, ratio(taken[name], by_hand)),) if name != ways[0][0] else ()
+        section.figures.append(Figure(name, tuple(taken[name]), "ns", against))
+    return section

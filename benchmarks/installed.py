@@ -29,6 +29,11 @@ def recording(method: str, function: str) -> Start:
     )
 
 
+def short_record(function: str) -> Start:
+    """Record the thread and an argument."""
+    return _left_alone("jump", function, fields=("tid", "arg0"), mode="overwrite", size=SIZE)
+
+
 def latency(method: str, function: str) -> Start:
     """Count the time between entry and return in a histogram."""
     return _left_alone(
