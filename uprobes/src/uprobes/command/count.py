@@ -6,6 +6,7 @@ from collections.abc import Callable
 from uprobes import Hit, Registration, Target
 from uprobes.command.document import document
 from uprobes.command.options import Options, report_file
+from uprobes.command.programs import Probed, put_programs
 from uprobes.command.session import Run, run
 
 EVERYTHING = ["*", "libc:*"]
@@ -25,7 +26,7 @@ def count(options: Options) -> int:
 
                 show_counts(result, file)
 
-        def put(target: Target, stop: Callable[[], None]) -> list[Registration]:
+        def put(target: Target, stop: Callable[[], None]) -> list[Probed]:
             left = options.most_hits or 0
 
             def take(_hit: Hit) -> None:
@@ -34,11 +35,10 @@ def count(options: Options) -> int:
                 if left == 0:
                     stop()
 
-            handler = take if options.most_hits else None
-            return [
-                target.register(
-                    options.specs or EVERYTHING, handler, where=options.where, method=options.method
-                )
-            ]
+            def register(specs: list[str]) -> Registration:
+                handler = take if options.most_hits else None
+                return target.register(specs, handler, where=options.where, method=options.method)
+
+            return put_programs(target, options.specs or EVERYTHING, options, otherwise=register)
 
         return run(options, put, report=report).exit_code()

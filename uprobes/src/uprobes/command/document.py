@@ -4,12 +4,13 @@ import contextlib
 from collections.abc import Mapping
 
 import insn
-from uprobes import Location, Probe, ProbeError
+from uprobes import Location, ProbeError
 from uprobes.command.histogram import Histogram
+from uprobes.command.programs import AnyProbe
 from uprobes.command.session import Run
 
 
-def document(run: Run, latencies: Mapping[Probe, Histogram] | None = None) -> dict[str, object]:
+def document(run: Run, latencies: Mapping[AnyProbe, Histogram] | None = None) -> dict[str, object]:
     """Return the document that `count` and `latency` end with."""
     status = run.exit_status
     return {
@@ -28,7 +29,7 @@ def document(run: Run, latencies: Mapping[Probe, Histogram] | None = None) -> di
     }
 
 
-def _probe(probe: Probe, latencies: Mapping[Probe, Histogram] | None) -> dict[str, object]:
+def _probe(probe: AnyProbe, latencies: Mapping[AnyProbe, Histogram] | None) -> dict[str, object]:
     location = probe.location
     method = None
     text = None

@@ -14,6 +14,8 @@ from uprobes import ProbeError
 from uprobes.probe import HANDLER_METHODS
 
 DEFAULT_TOP = 20
+IN_PROCESS = (Method.JUMP, Method.TRAP)
+"""The methods by which code in the process does all the work."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,15 @@ class Options:
             )
         if self.duration is not None and not self.duration > 0:
             raise usage(f"-d {self.duration:g} is no time", "give a number of seconds above 0")
-        if self.method is not None and self.method not in HANDLER_METHODS:
+        if self.method in IN_PROCESS and self.follow_forks:
             raise usage(
-                f"--method {self.method} runs no handler, and this command needs one at each hit",
-                f"use one of {', '.join(HANDLER_METHODS)}",
+                f"--method {self.method} can't follow children into other programs",
+                "leave -f away: children that stay in this program are counted with it",
+            )
+        if self.method in IN_PROCESS and self.max_overhead is not None:
+            raise usage(
+                f"nobody measures what a hit costs with --method {self.method}",
+                "leave --max-overhead away, or the method",
             )
         if self.max_overhead is not None and not 0 < self.max_overhead <= 100:
             raise usage(
@@ -61,6 +68,14 @@ class Options:
             )
         if self.most_hits is not None and self.most_hits < 1:
             raise usage(f"-n {self.most_hits} is no number of hits", "give a number above 0")
+
+    def check_handler(self) -> None:
+        """Refuse a method that runs no handler, for commands that need one at each hit."""
+        if self.method is not None and self.method not in HANDLER_METHODS:
+            raise usage(
+                f"--method {self.method} runs no handler, and this command needs one at each hit",
+                f"use one of {', '.join(HANDLER_METHODS)}",
+            )
 
     @property
     def target(self) -> str:

@@ -14,7 +14,6 @@ from uprobes import (
     NoSuchObject,
     Probe,
     ProbeError,
-    Registration,
     Target,
     TargetGone,
     attach,
@@ -22,6 +21,7 @@ from uprobes import (
 )
 from uprobes.command.budget import Budget
 from uprobes.command.options import Options, command_of
+from uprobes.command.programs import AnyProbe, Probed, Programs
 from uprobes.command.progress import counting, working
 from uprobes.names import Resolver
 
@@ -39,7 +39,7 @@ class Run:
     options: Options
     pid: int = 0
     command: list[str] = field(default_factory=list)
-    registrations: list[Registration] = field(default_factory=list)
+    registrations: list[Probed] = field(default_factory=list)
     exit_status: ExitStatus | None = None
     elapsed_s: float = 0.0
     failures: list[tuple[Probe, Exception]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Run:
     """The signal that ended the run, 0 if none did."""
 
     @property
-    def probes(self) -> list[Probe]:
+    def probes(self) -> list[AnyProbe]:
         """All probes that were in."""
         return [probe for registration in self.registrations for probe in registration.probes]
 
@@ -78,8 +78,8 @@ class Run:
 
     @property
     def lost(self) -> int:
-        """Records that were lost: none, where every hit is taken by the tracer itself."""
-        return 0
+        """Records that were lost."""
+        return sum(r.recording.lost for r in self.registrations if isinstance(r, Programs))
 
     def exit_code(self) -> int:
         """Return what we should exit with; negative: the signal to end by."""
@@ -90,7 +90,7 @@ class Run:
         return 1 if self.refused or self.misses else 0
 
 
-Put = Callable[[Target, Callable[[], None]], list[Registration]]
+Put = Callable[[Target, Callable[[], None]], list[Probed]]
 
 
 def run(
@@ -131,8 +131,10 @@ def run(
         def every_tick() -> None:
             tick()
             if budget is not None:
-                budget.look(result.probes)
+                budget.look([probe for probe in result.probes if isinstance(probe, Probe)])
                 result.over_budget = budget.taken_out
+            elif options.most_hits is not None and result.hits >= options.most_hits:
+                stop()
             show(f"{time.monotonic() - start:.0f} s, {result.hits:,} hits; Ctrl-C ends")
 
         with counting(shown=live and options.pid is not None) as show:

@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from uprobes import Probe, ProbeError
+from uprobes import ProbeError
 from uprobes.command.document import label
 from uprobes.command.histogram import Histogram, duration
 from uprobes.command.options import width_of
+from uprobes.command.programs import AnyProbe
 from uprobes.command.session import Run
 
 BAR = 40
@@ -61,7 +62,7 @@ def show_counts(run: Run, file: IO[str]) -> None:
     _end(run, out)
 
 
-def show_latencies(run: Run, latencies: Mapping[Probe, Histogram], file: IO[str]) -> None:
+def show_latencies(run: Run, latencies: Mapping[AnyProbe, Histogram], file: IO[str]) -> None:
     """Print the report of `latency`."""
     out = console(file)
     _headline(run, out)
@@ -89,7 +90,7 @@ def show_latencies(run: Run, latencies: Mapping[Probe, Histogram], file: IO[str]
     _end(run, out)
 
 
-def draw_histogram(probe: Probe, histogram: Histogram, out: Console) -> None:
+def draw_histogram(probe: AnyProbe, histogram: Histogram, out: Console) -> None:
     """Draw how long the calls of a probed function took."""
     out.print()
     out.print(Text(label(probe.location), style="bold"))
@@ -115,7 +116,7 @@ def _headline(run: Run, out: Console) -> None:
     out.print(Text(f"{run.options.target} (pid {run.pid}): {run.elapsed_s:.2f} s, {end}", "bold"))
 
 
-def _top(probes: Sequence[Probe], top: int) -> tuple[list[Probe], list[Probe]]:
+def _top(probes: Sequence[AnyProbe], top: int) -> tuple[list[AnyProbe], list[AnyProbe]]:
     """Split into those to show, most hits first, and the others."""
     ordered = sorted(probes, key=lambda probe: (-probe.hits, -probe.misses))
     active = [probe for probe in ordered if probe.hits or probe.misses]
@@ -125,7 +126,7 @@ def _top(probes: Sequence[Probe], top: int) -> tuple[list[Probe], list[Probe]]:
     return shown, [probe for probe in ordered if id(probe) not in chosen]
 
 
-def _rest(run: Run, rest: Sequence[Probe], out: Console) -> None:
+def _rest(run: Run, rest: Sequence[AnyProbe], out: Console) -> None:
     hit = [probe for probe in rest if probe.hits]
     quiet = len(rest) - len(hit)
     if hit:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable
 from typing import IO
 
-from uprobes import Hit, Registration, Return, Target
+from uprobes import Hit, Return, Target
 from uprobes.command.document import document, function_of, label
 from uprobes.command.fields import Field, parse_fields, written
 from uprobes.command.histogram import duration
 from uprobes.command.options import Options, report_file, usage
+from uprobes.command.programs import Probed
 from uprobes.command.session import Run, run
 
 FLUSH_EVERY_NS = 200_000_000
@@ -103,13 +104,14 @@ class Lines:
 def trace(options: Options, show: str, *, returns: bool) -> int:
     """Run it; return the exit code."""
     options.check()
+    options.check_handler()
     if not options.specs:
         raise usage("nothing to trace is named", "for example: uprobes trace libc:open -p PID")
     fields = parse_fields(show)
     with report_file(options) as file:
         lines = Lines(file, fields, options)
 
-        def put(target: Target, stop: Callable[[], None]) -> list[Registration]:
+        def put(target: Target, stop: Callable[[], None]) -> list[Probed]:
             lines.stop = stop
             return [
                 target.register(

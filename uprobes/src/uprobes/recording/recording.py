@@ -147,6 +147,18 @@ class Part:
         """How many calls of each could not be followed to their return."""
         return self.cell(self._layout.unhooked)
 
+    def taken(self, index: int) -> int:
+        """Return how often a site acted, or where nothing chooses, was reached."""
+        program = self._program
+        chosen = program.when is not None or program.sample > 1 or program.limit is not None
+        number = int(self._words[self._at[index] + (self._layout.passed if chosen else 0) // 8])
+        return number if program.limit is None else min(number, program.limit)
+
+    def missed(self, index: int) -> int:
+        """Return how many calls of a site could not be followed to their return."""
+        at = self._layout.unhooked
+        return 0 if at is None else int(self._words[self._at[index] + at // 8])
+
     def results(self, measures: Sequence[str]) -> Iterator[SiteResult]:
         """Read all cells."""
         size = self._layout.size // 8
@@ -189,6 +201,7 @@ class Recording:
         self._clock = Clock(plan.beginning) if plan.needs_clock else None
         self._keep = keep
         self._forget: Callable[[], object] = lambda: None
+        self._added: Callable[[], object] = lambda: None
 
     @property
     def program(self) -> Program:
@@ -210,6 +223,7 @@ class Recording:
         self.parts.append(part)
         if self.detached:
             installed.detach()
+        self._added()
 
     @property
     def refused(self) -> list[ProbeError]:
@@ -339,6 +353,10 @@ class Recording:
         )
 
     # -- its end --------------------------------------------------------------------------------
+
+    def when_added(self, added: Callable[[], object]) -> None:
+        """Say what is to be done when more of it was installed, in the thread that did it."""
+        self._added = added
 
     def when_over(self, forget: Callable[[], object]) -> None:
         """Say what is to be done when it is removed or detached."""
