@@ -162,7 +162,7 @@ def test_what_is_written_leads_to_the_trampoline_and_changes_nothing_else(path):
             trampoline = (low + offset) % (1 << 64)
             text = bytearray(stretch.code)
             changed = set()
-            for at, code in windows.jump_bytes(row, trampoline):
+            for at, code in windows.jump_bytes(row.reshape(1), [trampoline])[0]:
                 text[at - stretch.address : at - stretch.address + len(code)] = code
                 changed |= set(range(at, at + len(code)))
             assert arrives(text, stretch.address, address, trampoline)

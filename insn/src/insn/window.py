@@ -101,11 +101,9 @@ class PatchWindow:
         if not self.instructions:
             raise _no_jump(self.address, trampoline)
         arch = self.instructions[0].arch
-        row = np.zeros(1, WINDOW)[0]
-        row["address"], row["size"], row["hole"] = self.address, self.size, self.hole
-        row["low"], row["high"] = self.low, self.high
-        row["form"] = JUMP_FORMS.index(self.form)
-        return _jump_bytes(row, trampoline, arch)
+        return _jump_bytes(
+            arch, self.form, self.address, self.size, self.hole, self.low, self.high, trampoline
+        )
 
 
 class Windows:
@@ -322,10 +320,16 @@ class Windows:
             int(row["high"]),
         )
 
-    def jump_bytes(self, row: np.void, trampoline: int) -> tuple[tuple[int, bytes], ...]:
-        """Give what to write for a row of `judge` or `plan`: see `PatchWindow.jump_bytes`."""
+    def jump_bytes(
+        self, rows: NDArray[np.void], trampolines: Sequence[int]
+    ) -> list[tuple[tuple[int, bytes], ...]]:
+        """Give what to write for each row of `judge` or `plan`: see `PatchWindow.jump_bytes`."""
         arch = self.map.image.arch
-        return _jump_bytes(row, trampoline, arch)
+        columns = (rows[name].tolist() for name in ("form", *_OF_JUMPS))
+        return [
+            _jump_bytes(arch, JUMP_FORMS[form], *numbers)
+            for form, *numbers in zip(*columns, trampolines, strict=True)
+        ]
 
 
 def _limits(addresses: Addresses, taken: NDArray[np.uint64]) -> Addresses:
@@ -341,10 +345,20 @@ def _limits(addresses: Addresses, taken: NDArray[np.uint64]) -> Addresses:
     return limits
 
 
-def _jump_bytes(row: np.void, trampoline: int, arch: Arch) -> tuple[tuple[int, bytes], ...]:
-    address, hole, size = int(row["address"]), int(row["hole"]), int(row["size"])
-    low, high = int(row["low"]), int(row["high"])
-    form, mask = JUMP_FORMS[row["form"]], arch.address_mask
+_OF_JUMPS = ("address", "size", "hole", "low", "high")
+
+
+def _jump_bytes(
+    arch: Arch,
+    form: JumpForm | None,
+    address: int,
+    size: int,
+    hole: int,
+    low: int,
+    high: int,
+    trampoline: int,
+) -> tuple[tuple[int, bytes], ...]:
+    mask = arch.address_mask
     if form is None or (trampoline - low) & mask >= (high - low) & mask:
         raise _no_jump(address, trampoline, (low, high) if form else None)
     at = hole if form is JumpForm.SHORT else address

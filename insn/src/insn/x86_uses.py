@@ -17,6 +17,8 @@ from insn.arch import Arch
 from insn.errors import InsnError
 from insn.x86_detail import NAMES_32, NAMES_64, Detail, Encoding
 from insn.x86_effects import flags, registers
+from insn.x86_row import REG, Space
+from insn.x86_table import ROWS
 
 FLAGS = ("cf", "pf", "af", "zf", "sf", "of")
 WIDTH = 16
@@ -39,6 +41,7 @@ _BY_RM = (*range(0xD8, 0xE0), 0xC6, 0xC7, 0x101, 0x1AE, 0x1C7, 0x11E, 0x100, 0x1
 _BY_OPCODE = (*range(0x50, 0x60), *range(0x90, 0x98), *range(0xB0, 0xC0), *range(0x1C8, 0x1D0))
 _SHIFTS = (0xC0, 0xC1, 0x1A4, 0x1AC)
 """Opcodes that shift by a constant."""
+_SPACES = (Space.ONE, Space.TWO, Space.THREE_38, Space.THREE_3A)
 # What a field does: read, written, and whether it names ah … bh in place of spl … dil.
 _READ, _WRITTEN, _BYTE = 1, 2, 4
 _COLUMNS = 6
@@ -73,6 +76,7 @@ class X86Uses:
         self._prefixes = np.zeros(256, np.uint8)
         for byte, bit in _PREFIX_BITS.items():
             self._prefixes[byte] = bit
+        self._asks_reg = _asking_reg()
         # key -> line of the table: fixed reads, fixed writes, and what the three fields do
         self._lines = np.zeros(1 << 23, np.uint16)
         self._table = np.zeros((1, _COLUMNS), np.uint32)
@@ -144,7 +148,8 @@ class X86Uses:
         sib = rows[every, at + 1].astype(np.uint32)
         registers = modrm >= 0xC0
         by_rm = np.isin(opcode | space << 8, _BY_RM) & registers
-        key = opcode | space << 8 | (modrm >> 3 & 7) << 10 | registers.astype(np.uint32) << 13
+        which = np.where(self._asks_reg[opcode | space << 8], modrm >> 3 & 7, 0)
+        key = opcode | space << 8 | which << 10 | registers.astype(np.uint32) << 13
         key |= (prefixes & 15).astype(np.uint32) << 14 | (rex >> 3 & 1) << 18
         key |= has_rex.astype(np.uint32) << 19 | np.where(by_rm, modrm & 7, 0) << 20
         wanted = lengths > 0
@@ -254,6 +259,16 @@ class X86Uses:
             if not (read | written) >> number & 1:
                 return True
         return False
+
+
+def _asking_reg() -> NDArray[np.bool_]:
+    """Tell which opcodes have rows that ask for the reg field of ModRM."""
+    found = np.zeros(4 << 8, np.bool_)
+    for row in ROWS:
+        if row.space in _SPACES and row.forbidden >> REG & 0xFF:
+            at = _SPACES.index(row.space) << 8
+            found[at + row.first : at + row.last + 1] = True
+    return found
 
 
 def _opcode_names(detail: Detail) -> bool:
