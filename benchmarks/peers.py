@@ -32,6 +32,7 @@ TWINS = {
 PATIENCE_S = 30.0
 BPFTRACE_S = 0.7
 """What bpftrace may need between its first probe and its last."""
+BPFTRACE_ENDS_S = 15.0
 LTTNG_LEAST = 1 << 20
 """What is in a full buffer of LTTng at least."""
 
@@ -168,7 +169,11 @@ def bpftrace(way: str, function: str) -> Start:
 
             def hits(_: int) -> int:
                 process.send_signal(signal.SIGINT)
-                _, wrong = process.communicate(timeout=PATIENCE_S)
+                try:
+                    _, wrong = process.communicate(timeout=BPFTRACE_ENDS_S)
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGINT)  # It may not have heard the first one.
+                    _, wrong = process.communicate(timeout=BPFTRACE_ENDS_S)
                 said = output.read_text(errors="replace")
                 found = re.search(r"^@n: (\d+)", said, re.MULTILINE)
                 if found is None:

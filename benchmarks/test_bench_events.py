@@ -62,9 +62,18 @@ def test_of_the_pairs_of_a_turn_the_least_counts():
     assert one.rounds == [5.0]
 
 
-def test_a_tool_that_misses_an_event_ends_the_run():
-    with pytest.raises(Ended, match="blind saw"):
-        compete([contestant("blind", 5.0, missed=1)], 1)
+def test_ours_ends_the_run_when_it_misses_an_event():
+    with pytest.raises(Ended, match="uprobes, blind: it saw"):
+        compete([contestant("uprobes, blind", 5.0, missed=1)], 1)
+
+
+def test_a_peer_that_misses_an_event_has_no_figure():
+    blind, other = contestant("blind", 5.0, missed=1), contestant("other", 4.0)
+    compete([blind, other], 1)
+    [line, _] = figures([blind, other])
+    assert line.rounds == ()
+    assert "it saw" in line.note
+    assert other.rounds == [4.0]
 
 
 def test_a_tool_that_is_missing_is_named_and_the_others_go_on():
