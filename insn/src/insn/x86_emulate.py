@@ -33,9 +33,14 @@ def _always(detail: Detail) -> bool:
     return True
 
 
+def _within_segment(detail: Detail) -> bool:
+    # With 32 bits a branch of 16-bit code may lead out of its segment: a fault, at the branch.
+    return detail.mode != 16 or detail.operand_size == 2
+
+
 def _not_repeated(detail: Detail) -> bool:
     # AMD CPUs let F3 make loopne a loope, and F2 the reverse (tried on Zen 5); others may not.
-    return not detail.repeat
+    return not detail.repeat and _within_segment(detail)
 
 
 def _flat_stack(detail: Detail) -> bool:
@@ -50,6 +55,10 @@ def _simple_flow(detail: Detail) -> bool:
 
 def _one_segment(detail: Detail) -> bool:
     return detail.mode != 16 or not detail.has_memory
+
+
+def _flat_jump(detail: Detail) -> bool:
+    return _one_segment(detail) and _within_segment(detail)
 
 
 def _register_move(detail: Detail) -> bool:
@@ -77,7 +86,7 @@ def _general_operand(detail: Detail) -> bool:
 
 # Name of a row in the one- and two-byte maps -> (when it can be emulated, how).
 _EMULATORS: dict[str, tuple[Callable[[Detail], bool], Builder]] = {
-    "jmp": (_one_segment, jump),
+    "jmp": (_flat_jump, jump),
     "call": (_simple_flow, call),
     "ret": (_flat_stack, return_),
     "push": (_general_operand, push),
@@ -87,11 +96,11 @@ _EMULATORS: dict[str, tuple[Callable[[Detail], bool], Builder]] = {
     "leave": (_flat_stack, leave),
     "lea": (_always, load_address),
     "mov": (_register_move, move),
-    "xbegin": (_always, abort_transaction),
-    "loop": (_always, loop),
+    "xbegin": (_within_segment, abort_transaction),
+    "loop": (_within_segment, loop),
     "loope": (_not_repeated, loop),
     "loopne": (_not_repeated, loop),
-    "jcxz": (_always, jump_if_zero),
+    "jcxz": (_within_segment, jump_if_zero),
 }
 _INDIRECT = (Flow.INDIRECT_CALL, Flow.INDIRECT_JUMP)
 
@@ -104,7 +113,7 @@ def _find(detail: Detail) -> Builder | None:
         return to_end
     name = row.names[0]
     if row.flow is Flow.CONDITIONAL_JUMP and name not in _EMULATORS:
-        return conditional
+        return conditional if _within_segment(detail) else None
     found = _EMULATORS.get(name)
     if found is None or not found[0](detail):
         return None
