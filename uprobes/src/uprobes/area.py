@@ -83,6 +83,25 @@ class AreaMapper:
         anchor = reach[0] if reach else 0
         raise ssol.NoAreaInReach(f"no room for {size} bytes within reach of {anchor:#x}")
 
+    def map_at(self, address: int, size: int) -> None:
+        """Map `size` bytes of traps at just this address; raises CannotMap where it is taken."""
+        process = self.process
+        process.may_call()
+        try:
+            got = process.call(
+                "mmap", address, size, PROT_READ_EXEC, MAP_PRIVATE_ANONYMOUS_NOREPLACE, NO_FILE, 0
+            )
+        except OSError as error:
+            raise CannotMap(
+                f"process {process.pid} could not map {size} bytes there: {error.strerror}",
+                address=address,
+            ) from None
+        if got != address:  # a kernel before 4.17
+            process.call("munmap", got, size)
+            raise CannotMap(f"process {process.pid} has something there", address=address)
+        trap = process.machine.arch.fill
+        process.memory.write(address, trap * (size // len(trap)))
+
     def map_anywhere(self, size: int) -> int:
         """Map `size` bytes of zeros, readable and executable, where the kernel likes; CannotMap."""
         return self._map(size, PROT_READ_EXEC)

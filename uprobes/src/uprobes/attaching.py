@@ -242,7 +242,9 @@ def start(argv: Sequence[str], env: Mapping[str, str] | None = None) -> int:
         while True:
             _, status = os.waitpid(pid, ptrace.WALL)
             if status == EXEC_STATUS:
-                return pid
+                status = ptrace.leave_call(pid)
+                if os.WIFSTOPPED(status) and not status >> 16:
+                    return pid
             if not os.WIFSTOPPED(status):
                 break
             if status >> 16 == ptrace.Event.EXIT:

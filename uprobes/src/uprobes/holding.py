@@ -166,7 +166,7 @@ class Holding:
                 held = self.quiesce([tracee])
                 status = tracee.pending if tracee.state is State.STOPPED else None
                 event = None if status is None else status >> 16
-                fit = event not in (None, Event.NONE, Event.EXIT)
+                fit = event == Event.STOP
                 if fit:
                     work(tracee)
                 self.release(held)
@@ -201,17 +201,29 @@ class Holding:
         return remains
 
     def _leave_guard(self, tracee: Tracee, base: int) -> None:
-        """Step a thread that is in the guard's handler until it is out."""
+        """Step a thread that is in the guard's handler until it is out.
+
+        SIGTRAP is blocked in there, and a step with it blocked makes the kernel forget the handler
+        (force_sig_info in kernel/signal.c); the return from the handler blocks again what was.
+        """
         if tracee.state is not State.STOPPED or tracee.pending is None:
             return
+        tid, machine = tracee.tid, tracee.machine
+        restorer = machine.assemble_guard(base).restorer
+        mask, ip = None, 0
         for _ in range(LONGEST_HANDLER):
-            ip = tracee.load()[tracee.machine.ip]
+            before, ip = ip, tracee.load()[machine.ip]
             if not base <= ip < base + AREA:
+                if mask is not None and before < restorer:
+                    ptrace.set_signal_mask(tid, mask)  # on to the program's own handler
                 return
-            ptrace.call(Request.SINGLESTEP, tracee.tid)
-            _, status = os.waitpid(tracee.tid, WALL)
+            if mask is None:
+                mask = ptrace.signal_mask(tid)
+                ptrace.set_signal_mask(tid, mask & ~(1 << (signal.SIGTRAP - 1)))
+            ptrace.call(Request.SINGLESTEP, tid)
+            _, status = os.waitpid(tid, WALL)
             if not os.WIFSTOPPED(status):
-                self.engine.on_stop(tracee.tid, status)
+                self.engine.on_stop(tid, status)
                 return
 
     def release(self, tracees: Iterable[Tracee]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from uprobes import ptrace
 from uprobes.errors import ProbeError
+from uprobes.inject import check_end
 from uprobes.probe import ProbeState
 from uprobes.process import Process
 from uprobes.ptrace import Event
@@ -151,6 +152,8 @@ class Lifetimes:
             t for t in process.tracees.values() if t.pid == tracee.pid and t is not tracee
         ]:
             self._drop(other)
+        # What is put into the new program needs system calls, which nobody can make inside of one.
+        check_end(tracee, ptrace.leave_call(tracee.tid))
         if tracee.pid != process.pid:
             self._exec_of_child(tracee)
             return

@@ -304,5 +304,5 @@ class Process(Planning):
         One that is stopped for a signal would lose it, one at its last stop makes no more calls.
         """
         ready = (State.STOPPED, State.PARKED)
-        fit = (t for t in self.tracees.values() if t.state in ready and not t.ending)
+        fit = (t for t in self.tracees.values() if t.state in ready and t.may_call)
         return min(fit, key=lambda t: t.stopped_for, default=None)

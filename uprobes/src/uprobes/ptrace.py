@@ -243,6 +243,16 @@ def set_signal_mask(tid: int, mask: int) -> None:
     call(Request.SETSIGMASK, tid, 8, ctypes.addressof(number))
 
 
+def leave_call(tid: int) -> int:
+    """Let a thread that is stopped inside a system call come to the end of it; return the status.
+
+    Wherever it makes one next, it has not begun it then.
+    """
+    call(Request.SYSCALL, tid)
+    _, status = os.waitpid(tid, WALL)
+    return status
+
+
 def rseq_area(tid: int) -> int:
     """Return where a stopped thread has registered its rseq area; 0 where it has not, or the kernel
     can't say (before 5.13).

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from uprobes.process import Process
     from uprobes.sleeping import Parked
 
+OUTSIDE_CALLS = frozenset({ptrace.Event.NONE, ptrace.Event.STOP})
+"""The stops between two system calls; at all other events the thread is inside one, or ending."""
 # Looking a request up in its enumeration takes as long as passing it to the kernel.
 GETREGS, SETREGS = int(Request.GETREGS), int(Request.SETREGS)
 POKEUSER, CONT, SINGLESTEP = int(Request.POKEUSER), int(Request.CONT), int(Request.SINGLESTEP)
@@ -153,6 +155,13 @@ class Tracee:
     def ending(self) -> bool:
         """Whether the thread is held at its last stop."""
         return (self.pending or 0) >> 16 == ptrace.Event.EXIT
+
+    @property
+    def may_call(self) -> bool:
+        """Whether a system call of ours can be made at this stop: it has not begun one of its own,
+        and will live.
+        """
+        return (self.pending or 0) >> 16 in OUTSIDE_CALLS
 
     @property
     def stopped_for(self) -> int:

@@ -59,7 +59,7 @@ def read_installed(process: "Process", start: int, size: int) -> Installed:
     content = description.read(view)
     shared = SharedMemory(size, view, start)
     shared.places[:] = [_number(place) for place in content["places"]]
-    arena = Arena(process.memory, _no_more_room, 0)
+    arena = Arena(process.memory, _no_more_room, _no_more_room, 0)
     for first, end in content["areas"]:
         arena.areas.append(Area(_number(first), _number(end)))
     sites = [_site(item) for item in content["sites"][:MOST_SITES]]
@@ -72,7 +72,7 @@ def read_installed(process: "Process", start: int, size: int) -> Installed:
     return installed
 
 
-def _no_more_room(_near: tuple[int, ...], _size: int) -> int:
+def _no_more_room(_address: int, _size: int) -> int:
     raise ProbeError("what was installed by somebody else gets no more trampolines")
 
 
@@ -109,14 +109,12 @@ def _copied(memory: "ProcessMemory", start: int, size: int) -> mmap.mmap:
 
 
 def _site(item: list[Any]) -> Site:
-    number, address, method, returns, *numbers, original, code, spec, object_, function = item
-    trampoline, size, cells = numbers
+    number, address, method, form, returns, trampoline, size, cells, patches, *names = item
+    spec, object_, function = names
     location = Location(_number(address), str(spec), str(object_), "", function and str(function))
-    patch = None
-    if code:
-        patch = Patch(_number(address), bytes.fromhex(original), bytes.fromhex(code))
-        if len(patch.original) != len(patch.code):
-            raise ProbeError("a patch of the description has two lengths", code="bad-description")
+    made = [Patch(_number(at), bytes.fromhex(old), bytes.fromhex(new)) for at, old, new in patches]
+    if any(len(patch.original) != len(patch.code) for patch in made):
+        raise ProbeError("a patch of the description has two lengths", code="bad-description")
     return Site(
         _number(number),
         location,
@@ -127,7 +125,8 @@ def _site(item: list[Any]) -> Site:
         {},
         _number(trampoline),
         _number(size),
-        patch,
+        str(form),
+        tuple(made),
     )
 
 
@@ -139,7 +138,7 @@ def _number(value: object) -> int:
 
 def _know(process: "Process", installed: Installed) -> None:
     """Enter the sites into the process's tables."""
-    process.breakpoints.patches.adopt([s.patch for s in installed.sites if s.patch is not None])
+    process.breakpoints.patches.adopt([patch for site in installed.sites for patch in site.patches])
     trap = process.machine.arch.breakpoint
     guard = process.guard
     originals = {} if guard is None else guard.led_originals()

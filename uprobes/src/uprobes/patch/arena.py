@@ -1,70 +1,120 @@
-"""Room for trampolines: areas near the code that they serve, filled from the front."""
+"""Room for trampolines: areas near the code that they serve, or at just the place they must be."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from uprobes.area import DISTANCE
+from uprobes.area import DISTANCE, HIGHEST, LOWEST
+from uprobes.errors import CannotMap
 from uprobes.memory import ProcessMemory
 
 SMALL, LARGE = 1 << 16, 1 << 20
+PAGE = 4096
 ALIGNMENT = 16
+ATTEMPTS = 8
+"""At so many places of a range it is tried to map an area."""
+MOST_PINNED = 2048
+"""More areas are not mapped for trampolines that must be at a certain place."""
 
 
 @dataclass(slots=True)
 class Area:
-    """One mapping: `used` bytes from its start are taken."""
+    """One mapping, and the stretches of it that are taken, in order."""
 
     start: int
     end: int
-    used: int = 0
+    taken: list[tuple[int, int]] = field(default_factory=list)
 
-    @property
-    def free(self) -> int:
-        """The first address that is not taken."""
-        return self.start + self.used
+    def fit(self, low: int, high: int, size: int) -> int | None:
+        """Find room for `size` bytes that begin in `low` … `high` - 1."""
+        index = bisect_right(self.taken, (low, HIGHEST))
+        begin = self.taken[index - 1][1] if index else self.start
+        for start, end in [*self.taken[index:], (self.end, self.end)]:
+            at = max(low, begin)
+            if at >= high:
+                return None
+            if at + size <= start:
+                return at
+            begin = end
+        return None
 
 
 class Arena:
     """The trampolines of one installation; they go all at once, when nobody is inside any more.
 
-    `map_area` maps so many bytes near addresses, readable and executable.
+    `map_near` maps so many bytes near addresses, `map_at` at an address, or raises CannotMap.
     """
 
     def __init__(
         self,
         memory: ProcessMemory,
-        map_area: Callable[[tuple[int, ...], int], int],
+        map_near: Callable[[int, int], int],
+        map_at: Callable[[int, int], object],
         expected: int,
     ) -> None:
         self.memory = memory
-        self.map_area = map_area
         self.areas: list[Area] = []
+        self._map_near, self._map_at = map_near, map_at
         self._size = SMALL if expected <= SMALL else LARGE
+        self._filled: list[Area] = []
+        """Areas filled from the front."""
+        self._pinned: list[Area] = []
 
-    def room(self, near: int, size: int) -> int:
+    def near(self, address: int, size: int) -> int:
         """Return where the next `size` bytes within reach of an address would stand.
 
-        Nothing is taken by that. Raises what `map_area` raises.
+        Nothing is taken by that. Raises what `map_near` raises.
         """
-        area = self._area(near, size)
-        return area.free
-
-    def take(self, address: int, code: bytes) -> None:
-        """Write what stands at an address that `room` gave, and keep it."""
-        area = next(area for area in self.areas if area.free == address)
-        self.memory.write(address, code)
-        area.used += len(code) + ALIGNMENT - 1 & -ALIGNMENT
-
-    def _area(self, near: int, size: int) -> Area:
-        for area in self.areas:
-            far = max(abs(area.start - near), abs(area.end - near))
-            if area.end - area.free >= size and far < DISTANCE:
-                return area
-        start = self.map_area((near,), self._size)
+        for area in self._filled:
+            far = max(abs(area.start - address), abs(area.end - address))
+            free = area.taken[-1][1] if area.taken else area.start
+            if far < DISTANCE and area.end - free >= size:
+                return free
+        start = self._map_near(address, self._size)
         area = Area(start, start + self._size)
         self.areas.append(area)
-        return area
+        self._filled.append(area)
+        return start
+
+    def within(self, low: int, high: int, size: int) -> int:
+        """Return where `size` bytes that begin in `low` … `high` - 1 would stand; CannotMap."""
+        for area in self._pinned:
+            if area.start < high and low < area.end:
+                at = area.fit(low, high, size)
+                if at is not None:
+                    return at
+        for at in _spread(low, high):
+            start, end = at & -PAGE, at + size + PAGE - 1 & -PAGE
+            if len(self._pinned) >= MOST_PINNED or not LOWEST <= start < end <= HIGHEST:
+                break
+            try:
+                self._map_at(start, end - start)
+            except CannotMap:
+                continue
+            self._pinned.append(Area(start, end))
+            self.areas.append(self._pinned[-1])
+            return at
+        raise CannotMap(
+            "the trampoline must be at a place that the process uses already",
+            address=low,
+            code="place-taken",
+        )
+
+    def take(self, address: int, code: bytes) -> None:
+        """Write what stands at an address that was given, and keep the place."""
+        end = address + len(code) + ALIGNMENT - 1 & -ALIGNMENT
+        area = next(area for area in self.areas if area.start <= address < area.end)
+        self.memory.write(address, code)
+        insort(area.taken, (address, min(end, area.end)))
 
     def holds(self, address: int) -> bool:
         """Tell whether an address is in one of the areas."""
         return any(area.start <= address < area.end for area in self.areas)
+
+
+def _spread(low: int, high: int) -> Iterator[int]:
+    """Give places in a range to try, at the beginnings of pages where that can be."""
+    step = max((high - low) // ATTEMPTS, 1)
+    for at in range(low, high, step)[:ATTEMPTS]:
+        aligned = at + PAGE - 1 & -PAGE
+        yield aligned if aligned < high else at

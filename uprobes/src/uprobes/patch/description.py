@@ -62,18 +62,17 @@ def write(installed: "Installed") -> None:
 
 
 def _site(site: Site) -> list[object]:
-    patch = site.patch
     location = site.location
     return [
         site.number,
         site.address,
         str(site.method),
+        site.form,
         site.returns,
         site.trampoline,
         site.size,
         site.cells,
-        patch.original.hex() if patch else "",
-        patch.code.hex() if patch else "",
+        [[patch.address, patch.original.hex(), patch.code.hex()] for patch in site.patches],
         location.spec,
         location.object,
         location.function,

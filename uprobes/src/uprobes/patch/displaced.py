@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 import insn
 from insn import Arch, Dead, Instruction, Reason, Windows
 from insn.forms import FLOWS
 from insn.model import Flow
+from insn.window import JUMP_FORMS
+from ubp import Patch
+from uprobes.errors import CannotMap
 from uprobes.location import Location
 
 NOT_IN_A_FILE = Reason(
@@ -17,33 +21,38 @@ NOT_IN_A_FILE = Reason(
     "the code is in no ELF file, so nobody can say what else jumps into it",
     "use trap",
 )
-_NEXT = FLOWS.index(Flow.NEXT)
 NOTHING_DEAD = Dead(frozenset(), frozenset())
+_NEXT = FLOWS.index(Flow.NEXT)
 
 
 class Files(Protocol):
-    """Where the judge of windows for a location's file comes from; None where there is no file."""
+    """Where the judge of a location's file comes from."""
 
     def windows(self, location: Location) -> Windows | None:
-        """Return the judge of the file around a location that came from this resolver."""
+        """Return the judge of the file around a location; None where there is no file."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Displaced:
-    """The instructions that a jump at `address` displaces, up to `end`; or why there is no jump.
+    """What a jump at `address` displaces, up to `end`, and how it is written; or why there is none.
 
-    `original` are the file's bytes under the jump itself, none where there is no file.
+    The trampoline begins anywhere in `low` … `high` - 1. Addresses are those in the process.
     """
 
     address: int
     end: int = 0
-    original: bytes = b""
+    low: int = 0
+    high: int = 0
+    form: str = ""
     instructions: tuple[Instruction, ...] = ()
     plain: bytes = b""
     """The displaced instructions, where the same bytes serve anywhere."""
     dead: Dead = NOTHING_DEAD
     reason: Reason | None = None
+    row: "np.void | None" = None
+    windows: Windows | None = None
+    bias: int = 0
 
     def code(self, arch: Arch, to: int) -> bytes:
         """Return code for the address `to` that does the same and goes on behind the window.
@@ -54,9 +63,23 @@ class Displaced:
             return self.plain + arch.jump(to + len(self.plain), self.end)
         return insn.relocate(self.instructions, to, back=self.end, expand_calls=True).code
 
+    def patches(self, trampoline: int) -> tuple[Patch, ...]:
+        """Return what to write so that a trampoline is entered; raises insn's errors."""
+        if self.windows is None or self.row is None:
+            raise CannotMap("no jump can be written there", address=self.address)
+        image, bias = self.windows.map.image, self.bias
+        rows = np.array([self.row])
+        [pieces] = self.windows.jump_bytes(rows, [trampoline - bias])
+        return tuple(Patch(at + bias, image.read(at, len(code)), code) for at, code in pieces)
 
-def displaced_at(locations: Sequence[Location], files: Files, arch: Arch) -> dict[int, Displaced]:
-    """Say for each location's address what a jump there displaces."""
+
+def displaced_at(
+    locations: Sequence[Location], files: Files, arch: Arch, taken: Sequence[tuple[int, int]] = ()
+) -> dict[int, Displaced]:
+    """Say for each location's address what a jump there displaces, if all are patched together.
+
+    No jump touches the ranges (start, end) `taken`.
+    """
     found: dict[int, Displaced] = {}
     groups: dict[tuple[str, int], list[Location]] = {}
     for location in locations:
@@ -68,36 +91,54 @@ def displaced_at(locations: Sequence[Location], files: Files, arch: Arch) -> dic
             windows = files.windows(members[0])
         if windows is None:
             found |= {m.address: Displaced(m.address, reason=NOT_IN_A_FILE) for m in members}
-        else:
-            found |= _in_file(windows, bias, [m.elf_address or 0 for m in members], arch)
+            continue
+        near = [(start - bias, end - bias) for start, end in taken if start >= bias]
+        addresses = [m.elf_address or 0 for m in members]
+        rows = windows.plan(addresses, near)
+        found |= _in_file(windows, bias, addresses, rows, arch)
     return found
 
 
 def _in_file(
-    windows: Windows, bias: int, addresses: Sequence[int], arch: Arch
+    windows: Windows, bias: int, addresses: list[int], rows: NDArray[np.void], arch: Arch
 ) -> dict[int, Displaced]:
-    rows = windows.judge(addresses)
     records, image = windows.map.instructions, windows.map.image
-    first = np.searchsorted(records["address"], rows["address"])
-    last = np.searchsorted(records["address"], rows["end"])
-    easy = (records["flow"] == _NEXT) & (records["kind"] == 0)
-    hard = np.concatenate([[0], np.cumsum(~easy)])
+    starts = records["address"]
+    first, last = np.searchsorted(starts, rows["address"]), np.searchsorted(starts, rows["end"])
+    hard = np.concatenate([[0], np.cumsum((records["flow"] != _NEXT) | (records["kind"] != 0))])
     movable = hard[last] == hard[first]
     found = {}
-    for row, address, end, plain in zip(
-        rows, rows["address"].tolist(), rows["end"].tolist(), movable.tolist(), strict=True
+    for row, address, end, low, high, form, plain, dead in zip(
+        rows,
+        addresses,
+        rows["end"].tolist(),
+        rows["low"].tolist(),
+        rows["high"].tolist(),
+        rows["form"].tolist(),
+        movable.tolist(),
+        windows.dead(addresses),
+        strict=True,
     ):
         here = address + bias
-        if row["reason"]:
-            reason = windows.window(address).reason
-            found[here] = Displaced(here, reason=reason)
+        if not form:
+            reason = windows.window_of(row).reason
+            found[here] = Displaced(here, dead=dead, reason=reason)
             continue
         code = image.read(address, end - address)
-        run: tuple[Instruction, ...] = ()
-        if not plain:
-            run = _decode_run(code, here, arch)
-        original = image.read(address, arch.jump_size)
-        found[here] = Displaced(here, end + bias, original, run, code if plain else b"")
+        found[here] = Displaced(
+            here,
+            end + bias,
+            low + bias & arch.address_mask,
+            high + bias & arch.address_mask,
+            str(JUMP_FORMS[form]),
+            () if plain else _decode_run(code, here, arch),
+            code if plain else b"",
+            dead,
+            None,
+            row,
+            windows,
+            bias,
+        )
     return found
 
 

@@ -20,7 +20,6 @@ import insn
 import ssol
 import ubp
 from insn import Method, Reason
-from ubp import Patch
 from ubp.programs import Placement, RingLayout, assemble, cells
 from uprobes.arming import unfit
 from uprobes.errors import CannotMap, ProbeError, Refused
@@ -48,6 +47,8 @@ PAUSE = 0.001
 CLUSTER = 1 << 30
 """Code farther apart than this gets trampolines and shared memory of its own."""
 LINE = 64
+MOST_DISPLACED = 256
+"""The displaced instructions of one place are no longer, relocated."""
 ROOM = 4096
 """No trampoline is longer."""
 BUSY = Reason(
@@ -85,7 +86,11 @@ class Installer:
         """
         refused: list[ProbeError] = []
         fit = self._fit(process, wanted, refused)
-        displaced = displaced_at([w.location for w in fit], files, process.machine.arch)
+        taken = [(p.address, p.end) for p in process.breakpoints.patches]
+        taken += [(b.address, b.address + len(b.original)) for b in process.breakpoints]
+        displaced = displaced_at(
+            [w.location for w in fit], files, process.machine.arch, taken
+        )
         sites = self._sites(fit, displaced, refused)
         end = PAGE
         for site in sites:
@@ -187,7 +192,8 @@ class Installer:
             shared.view[ring_at : ring_at + len(header)] = header
         arena = Arena(
             process.memory,
-            lambda reach, size: self._borrow(process, lambda _: process.mapper.map(reach, size)),
+            lambda near, size: self._borrow(process, lambda _: process.mapper.map((near,), size)),
+            lambda at, size: self._borrow(process, lambda _: process.mapper.map_at(at, size)),
             256 * len(sites),
         )
         installed = Installed(process.pid, shared, arena, [], layout, ring_at, note)
@@ -238,40 +244,56 @@ class Installer:
         self, process: "Process", installed: Installed, site: Site, window: Displaced, base: int
     ) -> None:
         """Write the trampoline of one site."""
-        address, arch = site.address, process.machine.arch
-        room = installed.arena.room(address, ROOM)
         words, layout = installed.words, installed.layout
-        generated = assemble(
-            program_of(site),
-            room,
-            Placement(
-                cells=base + site.cells,
-                ring=None if layout is None else base + installed.ring_at,
-                layout=layout,
-                probe=site.number,
-                dead=window.dead,
-                at_entry=not site.location.offset and site.location.function is not None,
-                tid_offset=words.tid,
-                cpu_offset=words.cpu,
-                has_rdpid="rdpid" in cpu_flags(),
-                may_call=process.no_calls is None,
-            ),
+        place = Placement(
+            cells=base + site.cells,
+            ring=None if layout is None else base + installed.ring_at,
+            layout=layout,
+            probe=site.number,
+            dead=window.dead,
+            at_entry=not site.location.offset and site.location.function is not None,
+            tid_offset=words.tid,
+            cpu_offset=words.cpu,
+            has_rdpid="rdpid" in cpu_flags(),
+            may_call=process.no_calls is None,
         )
-        moved_to = room + len(generated.code)
         if site.method is Method.JUMP:
             try:
-                moved = window.code(arch, moved_to)
-                site.patch = Patch(address, window.original, arch.jump(address, generated.entry))
-            except insn.InsnError as error:
+                self._build_jump(process, installed, site, window, place)
+            except (insn.InsnError, ubp.UbpError, ssol.SsolError, CannotMap) as error:
                 site.method = Method.TRAP
                 site.why_not[Method.JUMP] = Reason(str(error.code), error.why, error.hint)
         if site.method is Method.TRAP:
-            instruction = process.decode(address)
-            moved = insn.relocate(
-                instruction, moved_to, back=instruction.end, expand_calls=True
-            ).code
-        installed.arena.take(room, generated.code + moved)
-        site.trampoline, site.size = generated.entry, len(generated.code) + len(moved)
+            self._build_trap(process, installed, site, place)
+
+    @staticmethod
+    def _build_jump(
+        process: "Process", installed: Installed, site: Site, window: Displaced, place: Placement
+    ) -> None:
+        arch, arena = process.machine.arch, installed.arena
+        origin = arena.near(site.address, ROOM)
+        generated = assemble(program_of(site), origin, place)
+        before = generated.entry - origin
+        if not window.low <= generated.entry < window.high:
+            size = len(generated.code) + MOST_DISPLACED
+            origin = arena.within(window.low - before, window.high - before, size)
+            generated = assemble(program_of(site), origin, place)
+        moved = window.code(arch, origin + len(generated.code))
+        site.patches, site.form = window.patches(generated.entry), window.form
+        arena.take(origin, generated.code + moved)
+        site.trampoline, site.size = generated.entry, len(generated.code) - before + len(moved)
+
+    @staticmethod
+    def _build_trap(
+        process: "Process", installed: Installed, site: Site, place: Placement
+    ) -> None:
+        origin = installed.arena.near(site.address, ROOM)
+        generated = assemble(program_of(site), origin, place)
+        instruction, to = process.decode(site.address), origin + len(generated.code)
+        moved = insn.relocate(instruction, to, back=instruction.end, expand_calls=True).code
+        installed.arena.take(origin, generated.code + moved)
+        before = generated.entry - origin
+        site.trampoline, site.size = generated.entry, len(generated.code) - before + len(moved)
 
     # -- placing --------------------------------------------------------------------------------
 
@@ -288,7 +310,7 @@ class Installer:
         for site in waiting:
             # Its trampoline goes on behind all that it displaces: a breakpoint can lead there too.
             site.why_not[Method.JUMP] = BUSY
-            site.method, site.patch = Method.TRAP, None
+            site.method, site.patches = Method.TRAP, ()
         self._trap(process, installed)
         for site in installed.sites:
             process.sites[site.address] = site
@@ -298,16 +320,21 @@ class Installer:
         process: "Process", installed: Installed, sites: list[Site], held: Iterable["Tracee"]
     ) -> list[Site]:
         """Write the jumps into which no thread will come back; return the sites of the others."""
-        patches = [site.patch for site in sites if site.patch is not None]
+        # The last patch of a site is the one at its address: the other stands in padding.
+        patches = [site.patches[-1] for site in sites]
         starts = np.array([patch.address for patch in patches], np.uint64)
         ends = np.array([patch.end for patch in patches], np.uint64)
         order = np.argsort(starts)
         busy = np.zeros(len(sites), np.bool_)
         busy[order] = hits(addresses_in_use(process, held), starts[order], ends[order])
-        free = [patch for patch, inside in zip(patches, busy, strict=True) if not inside]
-        failed = process.breakpoints.patches.insert_many(free)
-        for site in [site for site in sites if site.address in failed]:
-            installed.drop(site, _failure(site, failed[site.address]))
+        free = [site for site, inside in zip(sites, busy, strict=True) if not inside]
+        failed = process.breakpoints.patches.insert_many([p for s in free for p in s.patches])
+        for site in free:
+            errors = [failed[p.address] for p in site.patches if p.address in failed]
+            if errors:
+                done = [p.address for p in site.patches if p.address not in failed]
+                process.breakpoints.patches.remove_many(done)
+                installed.drop(site, _failure(site, errors[0]))
         return [site for site, inside in zip(sites, busy, strict=True) if inside]
 
     @staticmethod
@@ -395,7 +422,7 @@ class Installer:
 
 def take_out(process: "Process", sites: Sequence[Site]) -> None:
     """Put the original bytes back at sites; where there are jumps all threads are held."""
-    jumps = [site.address for site in sites if site.method is Method.JUMP]
+    jumps = [patch.address for site in sites for patch in site.patches]
     traps = [site.address for site in sites if site.method is Method.TRAP]
     process.breakpoints.patches.remove_many(jumps)
     process.breakpoints.remove_many(traps)

@@ -47,7 +47,9 @@ class Site:
     why_not: dict[Method, Reason] = field(default_factory=dict)
     trampoline: int = 0
     size: int = 0
-    patch: Patch | None = None
+    form: str = ""
+    """How the jump is written: insn's `JumpForm`."""
+    patches: tuple[Patch, ...] = ()
 
     @property
     def address(self) -> int:
