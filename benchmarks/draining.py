@@ -4,11 +4,13 @@ The reader is this process, in a loop; the victim's threads call as often as the
 they can. After every trial what was read and what was lost must add up to what was called, exactly.
 """
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.installed import FIELDS, install
+from benchmarks.quiet import wait_for_quiet
 from benchmarks.report import Figure, Ratio, Section
 from benchmarks.victims import Ended, Victim
 from uprobes.recording import Recording
@@ -18,6 +20,8 @@ TRIAL_S = 0.6
 """How long the victim calls in one trial; the rings hold a part of that only."""
 PAUSE_S = 0.001
 """Between two readings: who looks all the time keeps the writers waiting for their own memory."""
+PATIENCE_S = 2.0
+"""How long to wait for others to leave the machine alone."""
 SLOWEST, FASTEST = 0.25, 64.0
 """Million calls a second, of all threads together."""
 HALVINGS = 4
@@ -34,6 +38,8 @@ class Trial:
     called: int
     read: int
     lost: int
+    cpu_s: float
+    """What the reader took of a CPU."""
 
 
 def with_read(recording: Recording) -> int:
@@ -73,7 +79,7 @@ class Drained:
         else:
             interval = max(1, round(threads * 1000 / rate))
             each = round(TRIAL_S * 1e9 / interval)
-        begun = time.perf_counter_ns()
+        begun, cpu = time.perf_counter_ns(), time.process_time()
         victim.begin("begins_lea", each, threads, interval)
         read = 0
         while victim.calling:
@@ -83,11 +89,12 @@ class Drained:
         victim.end()
         while more := reader(recording):
             read += more
+        cpu = time.process_time() - cpu
         lost = recording.lost - lost
         called = each * threads
         if not read + lost == called == int(recording.hits.sum()) - hits:
             raise Ended(f"{called} calls, but {read} records read and {lost} lost")
-        return Trial(called * 1e3 / took, called, read, lost)
+        return Trial(called * 1e3 / took, called, read, lost, cpu)
 
     def _lossless(self, reader: Reader, threads: int, rate: float) -> Trial:
         """Try a rate, and once more when something is lost: others use the machine, too."""
@@ -126,17 +133,27 @@ def drain_costs(rounds: int) -> Section:
     )
     for threads in (1, 2):
         for name, reader in READERS:
-            with Victim() as victim:
-                drained = Drained(victim)
-                best = [drained.fastest(reader, threads) for _ in range(max(1, rounds // 4))]
-                full = [drained.trial(reader, threads, None) for _ in range(max(1, rounds // 4))]
             busy = f"{threads} busy thread{'s' * (threads > 1)}, {name}"
-            section.figures.append(Figure(f"{busy}: without loss", tuple(best), "M/s"))
-            read = tuple(trial.rate * trial.read / trial.called for trial in full)
-            written = sum(trial.called for trial in full)
-            ratios = (
-                Ratio("M/s called", sum(trial.rate for trial in full) / len(full)),
-                Ratio("% lost", 100 * sum(trial.lost for trial in full) / written),
-            )
-            section.figures.append(Figure(f"{busy}: read at full speed", read, "M/s", ratios))
+            section.figures += _drained(busy, reader, threads, max(1, rounds // 4))
     return section
+
+
+def _drained(busy: str, reader: Reader, threads: int, times: int) -> Iterator[Figure]:
+    disturbed = 0
+    best, full = [], []
+    with Victim() as victim:
+        drained = Drained(victim)
+        for _ in range(times):
+            disturbed += not wait_for_quiet(PATIENCE_S)
+            best.append(drained.fastest(reader, threads))
+            full.append(drained.trial(reader, threads, None))
+    note = f"{disturbed} of {times} turns on a busy machine" if disturbed else ""
+    yield Figure(f"{busy}: without loss", tuple(best), "M/s", note=note)
+    read, called = sum(t.read for t in full), sum(t.called for t in full)
+    ratios = (
+        Ratio("M/s called", statistics.fmean(t.rate for t in full)),
+        Ratio("% lost", 100 * sum(t.lost for t in full) / called),
+        Ratio("M in a CPU second", read / 1e6 / sum(t.cpu_s for t in full)),
+    )
+    rates = tuple(t.rate * t.read / t.called for t in full)
+    yield Figure(f"{busy}: read at full speed", rates, "M/s", ratios)

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 import uprobes
 from benchmarks.peers import frida_tool, has_frida, stopped
+from benchmarks.quiet import wait_for_quiet
 from benchmarks.report import Figure, Goal, Ratio, Section, ratio
 from benchmarks.tracers import Tracing
 from benchmarks.victims import CROWD, Missing, Victim, file_code
 
 IN_MS, OUT_MS = 1000.0, 500.0
 SWEEPS = 2
+PATIENCE_S = 1.0
+"""How long to wait for others to leave the machine alone."""
 TARGETS = 12
 """How many programs end soon after a tool has left them."""
 HANGS_S = 4.0
@@ -117,9 +120,11 @@ def patch_costs(rounds: int) -> Section:
     """Measure each way in turns, every time on a fresh program."""
     taken: dict[str, list[Pair]] = {name: [] for name, _, _ in WAYS}
     missing: dict[str, str] = {}
+    disturbed = 0
     for _ in range(rounds):
         for name, way, _ in WAYS:
             if name not in missing:
+                disturbed += not wait_for_quiet(PATIENCE_S)
                 try:
                     taken[name].append(way())
                 except Missing as error:
@@ -127,7 +132,8 @@ def patch_costs(rounds: int) -> Section:
     section = Section(
         f"Patching {CROWD:,} functions with jumps, and putting them back",
         "Wall time. One process, all functions in one call; each is then called, counted, and gives"
-        " the right result, with the jumps and without them again.",
+        " the right result, with the jumps and without them again."
+        + (f" {disturbed} of {rounds * len(WAYS)} turns on a busy machine." if disturbed else ""),
     )
     for name, _, has_goal in WAYS:
         if name in missing:
