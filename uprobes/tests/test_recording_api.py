@@ -53,6 +53,7 @@ def test_objects_that_were_mapped_later_make_further_parts_of_one_recording():
     records = recording.read()
     assert records["probe"].tolist() == records["number"].tolist() == [0, 1, 2]
     assert recording.names[records["probe"]].tolist() == ["x.so:open", "x.so:close", "x.so:read"]
+    assert records.dtype == recording.dtype
 
 
 def test_parts_are_read_in_the_order_of_time():

@@ -1,4 +1,4 @@
-"""The command line: `uprobes count`, `trace`, `latency`, `check`, `list`, `doctor`."""
+"""The command line: `uprobes count`, `trace`, `latency`, `record`, `report`, `check`, `list`, …"""
 
 from uprobes.command.entry import main
 

@@ -19,6 +19,10 @@ def list_places(options: Options) -> int:
         raise usage(
             "nothing is named", "list FILE:GLOB, or list -p PID for the objects of a process"
         )
+    if len(options.specs) == 1 and options.specs[0].isdecimal() and options.pid is None:
+        from uprobes.command.recordings import list_recordings
+
+        return list_recordings(options, int(options.specs[0]))
     with report_file(options) as file:
         if not options.specs:
             assert options.pid is not None

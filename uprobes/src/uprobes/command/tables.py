@@ -43,7 +43,7 @@ def table_of(*columns: str, right: Iterable[str] = ()) -> Table:
 def show_counts(run: Run, file: IO[str]) -> None:
     """Print the report of `count`, and the end of the others'."""
     out = console(file)
-    _headline(run, out)
+    show_headline(run, out)
     shown, rest = _top(run.probes, run.options.top)
     if shown:
         right = ("hits", "misses", "cost/hit")
@@ -65,7 +65,7 @@ def show_counts(run: Run, file: IO[str]) -> None:
 def show_latencies(run: Run, latencies: Mapping[AnyProbe, Histogram], file: IO[str]) -> None:
     """Print the report of `latency`."""
     out = console(file)
-    _headline(run, out)
+    show_headline(run, out)
     shown, rest = _top(run.probes, run.options.top)
     if shown:
         right = ("calls", "min", "mean", "max", "misses", "cost/hit")
@@ -92,11 +92,17 @@ def show_latencies(run: Run, latencies: Mapping[AnyProbe, Histogram], file: IO[s
 
 def draw_histogram(probe: AnyProbe, histogram: Histogram, out: Console) -> None:
     """Draw how long the calls of a probed function took."""
+    draw_bins(label(probe.location), histogram.buckets, out)
+
+
+def draw_bins(name: str, bins: Sequence[int], out: Console) -> None:
+    """Draw a histogram of times by powers of two, from the first used bin to the last."""
     out.print()
-    out.print(Text(label(probe.location), style="bold"))
-    largest = max(histogram.buckets)
-    for index in histogram.span():
-        number = histogram.buckets[index]
+    out.print(Text(name, style="bold"))
+    largest = max(bins)
+    used = [index for index, number in enumerate(bins) if number]
+    for index in range(used[0], used[-1] + 1):
+        number = bins[index]
         eighths = round(number / largest * BAR * 8)
         bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
         low = duration(1 << index) if index else "0 ns"
@@ -105,7 +111,8 @@ def draw_histogram(probe: AnyProbe, histogram: Histogram, out: Console) -> None:
         )
 
 
-def _headline(run: Run, out: Console) -> None:
+def show_headline(run: Run, out: Console) -> None:
+    """Print what ran, for how long, and how it ended."""
     status = run.exit_status
     if status is None:
         end = "still running"

@@ -252,12 +252,16 @@ class Recording:
                 if part.first:
                     records["probe"] += np.uint32(part.first)
                 taken.append(records)
-        if not taken:
-            return np.empty(0, self.dtype)
         if len(taken) == 1:
             return taken[0]
+        # numpy's own concatenate would leave out the gaps between fields.
+        together = np.empty(sum(map(len, taken)), self.dtype)
+        at = 0
+        for records in taken:
+            together[at : at + len(records)] = records
+            at += len(records)
         order = next((column.name for column in self.columns if column.kind == "time"), None)
-        return in_order(np.concatenate(taken), order)
+        return in_order(together, order)
 
     @contextmanager
     def borrow(self) -> Iterator[list[Records]]:

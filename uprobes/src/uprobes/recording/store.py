@@ -34,7 +34,8 @@ class Spool:
 
     def add(self, records: Records) -> None:
         """Append records."""
-        self._file.write(np.ascontiguousarray(records).view("u1").data)
+        same = np.ascontiguousarray(records.astype(self.dtype, copy=False))
+        self._file.write(same.view("u1").data)
         self._count += len(records)
 
     def records(self) -> Records:
