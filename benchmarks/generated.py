@@ -161,7 +161,7 @@ def rdtsc_only(_area: Area, at: int) -> tuple[bytes, int]:
 
 
 def program(
-    what: Program, *, returns: bool = False, **choices: object
+    what: Program, *, returns: bool = False, dead: Dead = AT_ENTRY
 ) -> Callable[[Area, int], tuple[bytes, int]]:
     """Let a hit run a program."""
 
@@ -169,7 +169,7 @@ def program(
         content = cells.initial(what, returns=returns)
         area.map[CELLS : CELLS + len(content)] = content
         area.map[TABLE + 64 : TABLE + TableLayout().size] = bytes(TableLayout().size - 64)
-        generated = assemble(what, at, replace(area.place, **choices), returns=returns)  # type: ignore[arg-type]
+        generated = assemble(what, at, replace(area.place, dead=dead), returns=returns)
         return generated.code, generated.entry
 
     return make

@@ -95,6 +95,7 @@ ARCHITECTURE = re.compile(
 NAMES_ARCHITECTURES = {
     "insn/src/insn/__init__.py": "the records are public names",
     "ubp/src/ubp/__init__.py": "the records are public names",
+    "ubp/src/ubp/programs/__init__.py": "where the machine code is made is public",
     "insn/src/insn/arch.py": "the table of names, aliases and where each record lives",
     "insn/src/insn/decode.py": "the architecture of a call that names none",
     "insn/src/insn/boundary.py": "the same",

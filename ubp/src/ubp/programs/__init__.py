@@ -2,51 +2,47 @@
 
 from ubp.programs import cells
 from ubp.programs.cells import Cells, Results
+from ubp.programs.conditions import And, Compare, Condition, Not, Or, Relation, Truth
 from ubp.programs.errors import BadExpression, ProgramError
 from ubp.programs.evaluate import holds, value_of
 from ubp.programs.expression import parse, parse_field, parse_value
 from ubp.programs.model import (
     Action,
-    And,
-    Argument,
-    Binary,
-    Bytes,
-    Cast,
-    Compare,
-    Condition,
-    Constant,
     Count,
-    Cpu,
-    Elapsed,
     Field,
     Linear,
     Log2,
     Maximum,
     Minimum,
-    Not,
-    Operator,
-    Or,
-    Pid,
     Program,
     Record,
-    Register,
-    Relation,
-    ReturnValue,
-    Scaled,
-    StackPointer,
-    String,
     Sum,
-    Tid,
-    Time,
-    Truth,
-    Value,
-    Word,
-    is_signed,
 )
 from ubp.programs.placement import Generated, Placement, Saved
 from ubp.programs.returns import PendingCall, TableLayout
 from ubp.programs.ring import RecordField, RingLayout, RingMode, record_dtype, record_fields
 from ubp.programs.text import format_condition, format_value
+from ubp.programs.values import (
+    Argument,
+    Binary,
+    Bytes,
+    Cast,
+    Constant,
+    Cpu,
+    Elapsed,
+    Operator,
+    Pid,
+    Register,
+    ReturnValue,
+    Scaled,
+    StackPointer,
+    String,
+    Tid,
+    Time,
+    Value,
+    Word,
+    is_signed,
+)
 from ubp.programs.x86_64 import assemble
 from ubp.programs.x86_64_restore import restore_all
 

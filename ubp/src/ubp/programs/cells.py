@@ -29,8 +29,8 @@ from ubp.programs.model import (
     Program,
     Record,
     Sum,
-    is_signed,
 )
+from ubp.programs.values import is_signed
 from ubp.programs.walk import program_may_fail
 
 WORD: Final = 8

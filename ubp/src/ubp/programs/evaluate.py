@@ -4,28 +4,22 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from ubp.programs.model import (
-    And,
+from ubp.programs.conditions import And, Compare, Condition, Not, Or, Relation, Truth
+from ubp.programs.values import (
     Argument,
     Binary,
     Cast,
-    Compare,
-    Condition,
     Constant,
     Cpu,
     Elapsed,
-    Not,
     Operator,
-    Or,
     Pid,
     Register,
-    Relation,
     ReturnValue,
     Scaled,
     StackPointer,
     Tid,
     Time,
-    Truth,
     Value,
     Word,
     is_signed,

@@ -10,7 +10,7 @@ The grammar is Python's, of which these are left:
 - in conditions: comparisons, also chained, `in` and `not in` a tuple, `and or not`;
 - in fields: `str(x)`, `str(x, size)`, `bytes(x, size)`: memory at address x.
 
-What they mean stands in `model`. Nothing else can be called, and nothing is executed.
+What they mean stands in `values`. Nothing else can be called, and nothing is executed.
 """
 
 import ast
@@ -19,31 +19,25 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from ubp.programs.conditions import And, Compare, Condition, Not, Or, Relation, Truth
 from ubp.programs.errors import BadExpression, ProgramError
-from ubp.programs.model import (
-    And,
+from ubp.programs.values import (
     Argument,
     Binary,
     Bytes,
     Cast,
-    Compare,
-    Condition,
     Constant,
     Cpu,
     Elapsed,
-    Not,
     Operator,
-    Or,
     Pid,
     Register,
-    Relation,
     ReturnValue,
     Scaled,
     StackPointer,
     String,
     Tid,
     Time,
-    Truth,
     Value,
     Word,
 )

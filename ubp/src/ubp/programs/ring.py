@@ -38,7 +38,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ubp.programs.errors import ProgramError
-from ubp.programs.model import Bytes, Cast, Cpu, Pid, Record, String, Tid, Value, Word, is_signed
+from ubp.programs.model import Record
+from ubp.programs.values import Bytes, Cast, Cpu, Pid, String, Tid, Value, Word, is_signed
 from ubp.programs.walk import may_fail
 
 MAGIC: Final = b"uprring1"

@@ -2,22 +2,17 @@
 
 from collections.abc import Mapping
 
+from ubp.programs.conditions import And, Compare, Condition, Not, Or, Truth
 from ubp.programs.expression import NO_NAMES, PLAIN
-from ubp.programs.model import (
-    And,
+from ubp.programs.values import (
     Argument,
     Binary,
     Bytes,
     Cast,
-    Compare,
-    Condition,
     Constant,
-    Not,
-    Or,
     Register,
     Scaled,
     String,
-    Truth,
     Value,
     Word,
 )

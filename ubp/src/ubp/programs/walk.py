@@ -2,25 +2,17 @@
 
 from collections.abc import Iterator
 
-from ubp.programs.model import (
-    Action,
-    And,
+from ubp.programs.conditions import And, Compare, Condition, Not, Or, Truth
+from ubp.programs.model import Action, Count, Program, Record
+from ubp.programs.values import (
     Argument,
     Binary,
     Bytes,
     Cast,
-    Compare,
-    Condition,
     Constant,
-    Count,
-    Not,
     Operator,
-    Or,
-    Program,
-    Record,
     Scaled,
     String,
-    Truth,
     Value,
     Word,
 )

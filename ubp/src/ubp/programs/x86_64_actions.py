@@ -1,20 +1,11 @@
 """Conditions, sampling, limits and the actions that change cells, as x86-64 instructions."""
 
 from ubp.programs.cells import Cells
-from ubp.programs.model import (
-    Action,
-    Condition,
-    Count,
-    Linear,
-    Log2,
-    Maximum,
-    Minimum,
-    Program,
-    Record,
-    Sum,
-    is_signed,
-)
+from ubp.programs.conditions import Condition
+from ubp.programs.model import Action, Count, Linear, Log2, Maximum, Minimum, Program, Record, Sum
+from ubp.programs.values import is_signed
 from ubp.programs.walk import may_fail, values_of
+from ubp.programs.x86_64_conditions import branch
 from ubp.programs.x86_64_frame import ALL_BUT_CARRY
 from ubp.programs.x86_64_record import Recorder
 from ubp.programs.x86_64_values import Values
@@ -43,12 +34,12 @@ def increment(values: Values, at: int) -> None:
 def filter_(values: Values, condition: Condition, faults: int | None, skip: str) -> None:
     """Jump to `skip` unless the condition holds."""
     if not any(may_fail(value) for value in values_of(condition)):
-        values.branch(condition, skip, when=False)
+        branch(values, condition, skip, when=False)
         return
     assert faults is not None
     at = faults
     values.fail = failed = values.new_label()
-    values.branch(condition, skip, when=False)
+    branch(values, condition, skip, when=False)
     values.fail = ""
 
     def cold() -> None:

@@ -8,7 +8,7 @@ part of its own: parts are copied or not (process_vm_readv(2)). Every process ma
 from typing import TYPE_CHECKING
 
 from ubp.programs.errors import ProgramError
-from ubp.programs.model import Value
+from ubp.programs.values import Value
 from ubp.x86_assembler import Assembler, Mem
 
 if TYPE_CHECKING:

@@ -2,18 +2,7 @@
 
 from ubp.programs import x86_64_guard as guard
 from ubp.programs.errors import ProgramError
-from ubp.programs.model import (
-    Binary,
-    Bytes,
-    Cast,
-    Cpu,
-    Record,
-    Scaled,
-    String,
-    Time,
-    Value,
-    Word,
-)
+from ubp.programs.model import Record
 from ubp.programs.ring import (
     COMMIT,
     CONTROL_SIZE,
@@ -29,6 +18,7 @@ from ubp.programs.ring import (
     RingMode,
     record_fields,
 )
+from ubp.programs.values import Binary, Bytes, Cast, Cpu, Scaled, String, Time, Value, Word
 from ubp.programs.x86_64_values import Values
 from ubp.x86_assembler import Mem, Near
 

@@ -17,44 +17,32 @@ is a tail call, and gets an entry too (unless the function calls itself so: `cha
 entries at that place were left behind by longjmp or an exception, and are taken over.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from ubp.programs import x86_64_actions as act
 from ubp.programs import x86_64_guard as guard
 from ubp.programs.cells import Cells, cells_of
+from ubp.programs.conditions import And, Condition
 from ubp.programs.errors import ProgramError
-from ubp.programs.model import (
-    And,
-    Argument,
-    Binary,
-    Cast,
-    Condition,
-    Constant,
-    Elapsed,
-    Scaled,
-    Tid,
-    Time,
-)
 from ubp.programs.placement import NOTHING_DEAD
 from ubp.programs.returns import (
-    BUCKETS_AT,
-    HASH,
     HOOK,
     ORIGINAL,
     PLACES_SIZE,
     SAVED,
     THREAD,
     TIME,
-    UNWOUND,
     WAYS,
     TableLayout,
 )
 from ubp.programs.shape import Shape
+from ubp.programs.values import Argument, Binary, Cast, Constant, Elapsed, Scaled, Tid, Time
 from ubp.programs.walk import Part, values_of, values_of_action
+from ubp.programs.x86_64_calls import Claim, find_bucket
 from ubp.programs.x86_64_frame import Frame, Used
 from ubp.programs.x86_64_template import registers_of
 from ubp.programs.x86_64_values import ARGUMENTS, Values
-from ubp.x86_assembler import Assembler, Mem, Near
+from ubp.x86_assembler import Assembler, Mem
 
 AT_ENTRY = (Argument, Tid, Constant, Binary, Cast, Scaled)
 """What a part of the condition may be made of to be judged at the entry."""
@@ -169,92 +157,16 @@ class ReturnProgram:
             a.jump("function")
 
         frame.cold(leave)
-        self._claim(values)
-        self._fill(values)
+        claim = Claim(values, self.table, layout)
+        claim.emit()
+        self._fill(values, claim)
         frame.end_late()
         frame.end()
 
-    def _claim(self, values: Values) -> None:
-        """Leave the address of a claimed entry in the register `claimed`, and `place` set."""
-        a, frame = self.a, self.entry
-        entry, bucket, place = frame.pool()[:3]
-        self.claimed, self.place = entry, place
-        frame.reserved |= {entry, place}
-        frame.touch(entry, bucket, place, "rax", "rcx", "rdx")
-        frame.touch_flags()
-        a.lea(place, Mem("rsp", frame.depth))
-        find_bucket(a, self.table, place, bucket)
-        a.label("look")
-        a.mov("rax", Mem(bucket))
-        for way in range(1, WAYS):
-            a.arithmetic("or", "rax", Mem(bucket, 8 * way))
-        a.jump_if("ne", "occupied")
-        a.mov("rcx", bucket)
-        a.lea(entry, Mem(bucket, PLACES_SIZE))
-        a.label("claim")
-        # rcx: the place word of a free entry; rax: 0.
-        a.lock_cmpxchg(Mem("rcx"), place)
-        a.jump_if("ne", "look")
-        frame.cold(lambda: self._occupied(values, entry, bucket, place))
-
-    def _occupied(self, values: Values, entry: str, bucket: str, place: str) -> None:
-        """The bucket has entries: is one of them for this place? Which one is free?"""
-        a, size = self.a, self.table.entry_size
-        a.label("occupied")
-        for way in range(WAYS):
-            a.arithmetic("cmp", Mem(bucket, 8 * way), place)
-            a.jump_if("e", "same")
-        a.label("free")
-        a.arithmetic("xor", "rax", "rax", size=4)
-        for way in range(WAYS):
-            a.lea("rcx", Mem(bucket, 8 * way))
-            a.lea(entry, Mem(bucket, PLACES_SIZE + way * size))
-            a.arithmetic("cmp", Mem("rcx"), 0)
-            a.jump_if("e", "claim")
-        act.increment(values, self.layout.unhooked or 0)
-        a.jump("leave")
-        a.label("same")
-        # Is the return address a hook of an entry at this place? Then all of them are alive.
-        a.mov("rax", Mem(place))
-        self._each_here("alive", bucket, place, lambda: self._jump_if_hook("tail", "rax"))
-        # Left behind: given up.
-        self._each_here("stale", bucket, place, lambda: self._give_up(bucket))
-        a.jump("look")
-        a.label("tail")
-        a.lea_label("rax", "hook")
-        self._each_here("own", bucket, place, lambda: self._jump_if_hook("chain", "rax"))
-        a.jump("free")
-        a.label("chain")
-        act.increment(values, self.layout.chained or 0)
-        a.jump("leave")
-
-    def _each_here(self, name: str, bucket: str, place: str, body: Callable[[], None]) -> None:
-        """Go through the entries at a place: rcx is the way, rdx the entry's address."""
+    def _fill(self, values: Values, claim: Claim) -> None:
         a = self.a
-        a.arithmetic("xor", "rcx", "rcx", size=4)
-        a.lea("rdx", Mem(bucket, PLACES_SIZE))
-        a.label(name)
-        a.arithmetic("cmp", Mem(bucket, 0, index="rcx", scale=8), place)
-        a.jump_if("ne", f"{name} next")
-        body()
-        a.label(f"{name} next")
-        a.arithmetic("add", "rdx", self.table.entry_size)
-        a.arithmetic("add", "rcx", 1)
-        a.arithmetic("cmp", "rcx", WAYS)
-        a.jump_if("b", name)
-
-    def _jump_if_hook(self, label: str, register: str) -> None:
-        self.a.arithmetic("cmp", register, Mem("rdx", HOOK))
-        self.a.jump_if("e", label)
-
-    def _give_up(self, bucket: str) -> None:
-        self.a.mov(Mem(bucket, 0, index="rcx", scale=8), 0)
-        self.a.lock_inc(Near("table", UNWOUND))
-
-    def _fill(self, values: Values) -> None:
-        a = self.a
-        entry = self.claimed
-        a.mov("rax", Mem(self.place))
+        entry = claim.entry
+        a.mov("rax", Mem(claim.place))
         a.mov(Mem(entry, ORIGINAL), "rax")
         a.lea_label("rax", "hook")
         a.mov(Mem(entry, HOOK), "rax")
@@ -365,17 +277,6 @@ class ReturnProgram:
 
         frame.cold(search)
         return entry
-
-
-def find_bucket(a: Assembler, table: TableLayout, place: str, bucket: str) -> None:
-    """Put the address of a place's bucket into a register; rax is overwritten."""
-    a.mov("rax", place, size=4)
-    a.imul("rax", "rax", HASH)
-    a.shift_right("rax", 32)
-    a.arithmetic("and", "rax", table.buckets - 1, size=4)
-    a.imul("rax", "rax", table.bucket_size)
-    a.lea(bucket, Near("table", BUCKETS_AT))
-    a.arithmetic("add", bucket, "rax")
 
 
 def _read(parts: Iterable[Part]) -> frozenset[str]:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ubp.programs.errors import ProgramError
-from ubp.programs.model import Argument, Register, ReturnValue
 from ubp.programs.placement import Generated, Placement, Saved
+from ubp.programs.values import Argument, Register, ReturnValue
 from ubp.programs.walk import Part
 from ubp.programs.x86_64_frame import Used
 from ubp.programs.x86_64_values import ARGUMENTS

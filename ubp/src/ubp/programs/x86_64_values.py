@@ -1,35 +1,27 @@
-"""Values and conditions as x86-64 instructions."""
+"""Values as x86-64 instructions."""
 
 from ubp.programs import x86_64_guard as guard
 from ubp.programs.errors import ProgramError
-from ubp.programs.model import (
-    MIRRORED,
-    And,
+from ubp.programs.shape import Shape
+from ubp.programs.values import (
     Argument,
     Binary,
     Cast,
-    Compare,
-    Condition,
     Constant,
     Cpu,
     Elapsed,
-    Not,
     Operator,
-    Or,
     Pid,
     Register,
-    Relation,
     ReturnValue,
     Scaled,
     StackPointer,
     Tid,
     Time,
-    Truth,
     Value,
     Word,
     is_signed,
 )
-from ubp.programs.shape import Shape
 from ubp.programs.x86_64_frame import Frame
 from ubp.x86_assembler import NUMBERS, Assembler, Mem, Operand, Thread
 
@@ -45,19 +37,6 @@ PLAIN = {
     Operator.OR: "or",
     Operator.XOR: "xor",
 }
-UNSIGNED = {
-    Relation.EQUAL: "e", Relation.DIFFERENT: "ne", Relation.LESS: "b", Relation.AT_MOST: "be",
-    Relation.GREATER: "a", Relation.AT_LEAST: "ae",
-}  # fmt: skip
-SIGNED = UNSIGNED | {
-    Relation.LESS: "l", Relation.AT_MOST: "le", Relation.GREATER: "g", Relation.AT_LEAST: "ge",
-}  # fmt: skip
-OPPOSITE = {
-    "e": "ne", "ne": "e", "b": "ae", "ae": "b", "be": "a", "a": "be",
-    "l": "ge", "ge": "l", "le": "g", "g": "le",
-}  # fmt: skip
-NEGATIVE_IS_LESS = (Relation.DIFFERENT, Relation.LESS, Relation.AT_MOST)
-"""What holds between a negative number and one that is not."""
 
 
 class Values:
@@ -344,75 +323,6 @@ class Values:
         else:
             a.arithmetic("sub", to, 1)
         a.label(done)
-
-    # -- conditions -----------------------------------------------------------------------------
-
-    def branch(self, condition: Condition, target: str, when: bool) -> None:
-        """Jump to a label when a condition holds (or, not `when`, when it does not)."""
-        match condition:
-            case Not(part):
-                self.branch(part, target, not when)
-            case And(parts) | Or(parts):
-                if isinstance(condition, Or) == when:
-                    for part in parts:
-                        self.branch(part, target, when)
-                    return
-                through = self.new_label()
-                for part in parts[:-1]:
-                    self.branch(part, through, not when)
-                self.branch(parts[-1], target, when)
-                self.a.label(through)
-            case Truth(value):
-                self.frame.touch_flags()
-                register, _ = self.registers(value, self.frame.pool())
-                self.a.test(register, register)
-                self.a.jump_if("ne" if when else "e", target)
-            case Compare(relation, left, right):
-                self._compare(relation, left, right, target, when)
-
-    def _compare(
-        self, relation: Relation, left: Value, right: Value, target: str, when: bool
-    ) -> None:
-        a = self.a
-        self.frame.touch_flags()
-        if isinstance(left, Constant) or depth(right) > depth(left):
-            relation, left, right = MIRRORED[relation], right, left
-        signs = (is_signed(left), is_signed(right))
-        if isinstance(right, Constant):
-            signs = (signs[0], signs[0])
-        elif signs == (False, True):
-            relation, left, right, signs = MIRRORED[relation], right, left, (True, False)
-        known = ""
-        one: Operand
-        size = 8
-        source = self.source(right)
-        if (
-            isinstance(left, Tid)
-            and self.shape.tid_offset is not None
-            and isinstance(source, int)
-            and source >= 0
-        ):
-            one, size, pool = Thread(self.shape.tid_offset), 4, self.frame.pool()
-        else:
-            own = self.source(left)
-            if isinstance(own, Mem) and isinstance(source, int):
-                one, pool = own, self.frame.pool()
-            else:
-                one, pool = self.registers(left, self.frame.pool())
-        two = source if source is not None else self.registers(right, pool)[0]
-        if signs == (True, False):
-            known = self.new_label()
-            assert isinstance(one, str)
-            a.test(one, one)
-            if (relation in NEGATIVE_IS_LESS) == when:
-                a.jump_if("s", target)
-            else:
-                a.jump_if("s", known)
-        a.arithmetic("cmp", one, two, size=size)
-        test = (SIGNED if signs == (True, True) else UNSIGNED)[relation]
-        a.jump_if(test if when else OPPOSITE[test], target)
-        if known:
-            a.label(known)
 
 
 def depth(value: Value) -> int:
