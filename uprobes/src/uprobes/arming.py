@@ -48,7 +48,7 @@ class Arming:
         for probe, location in wanted:
             probe.location = location
             if probe.returns and location.no_return:
-                self._refuse(probe, _no_return(location), refused)
+                self._refuse(probe, no_return(location), refused)
                 continue
             address = location.address
             if address in points:
@@ -191,8 +191,10 @@ class Arming:
         for process, points in empty.items():
             if process.ended:
                 continue
-            process.breakpoints.remove_many([point.address for point in points])
+            missing = process.breakpoints.remove_many([point.address for point in points])
             for point in points:
+                if point.address in missing:
+                    point.overwritten(missing[point.address].why, leaving[point])
                 if process.points.get(point.address) is point:
                     del process.points[point.address]
             process.drop_plans(points)
@@ -303,7 +305,8 @@ def _as_probe_error(error: Exception, location: Location) -> ProbeError:
     return Refused(str(error), spec=location.spec, address=location.address)
 
 
-def _no_return(location: Location) -> ProbeError:
+def no_return(location: Location) -> ProbeError:
+    """Say why the return of a function can't be probed."""
     return ProbeError(
         f"no return can be probed here: {location.no_return}",
         spec=location.spec,

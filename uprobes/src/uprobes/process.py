@@ -21,6 +21,7 @@ from uprobes.probe import Probe, ProbePoint
 from uprobes.tracee import State, Tracee
 
 if TYPE_CHECKING:
+    from uprobes.patch.calls import CallTables
     from uprobes.patch.installed import Installed
     from uprobes.patch.site import Site
     from uprobes.returns import Returns
@@ -58,6 +59,8 @@ class Process(Planning):
         self.sites: dict[int, Site] = {}
         """Where programs of ours run in the process itself."""
         self.installed: list[Installed] = []
+        self.calls: CallTables | None = None
+        """The calls under way whose returns run a program."""
         self.leftover: list[Installed] = []
         """What was taken out while a thread was still inside: mapped, but nothing leads there."""
         self.ended = False
@@ -230,7 +233,7 @@ class Process(Planning):
                 point.plan = None
         self.unwinders = set(parent.unwinders)
         self.sites = dict(parent.sites)
-        self.installed = list(parent.installed)
+        self.installed, self.calls = list(parent.installed), parent.calls
         self._former = [area for area in parent.areas if self._has(area[0])]
         self.unguarded = parent.unguarded
         if parent.guard is not None and self._has(parent.guard.base):
@@ -264,6 +267,7 @@ class Process(Planning):
         self.sites.clear()
         self.installed.clear()
         self.leftover.clear()
+        self.calls = None
         self.memory.reopen()
         self.breakpoints.forget()
         self.pool = self._new_pool()

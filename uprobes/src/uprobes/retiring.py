@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from insn import Method
 from uprobes import ptrace
 from uprobes.errors import ProbeError
-from uprobes.patch.installer import take_out
+from uprobes.patch.placing import take_out
 from uprobes.patch.threads import addresses_in_use
 from uprobes.process import Process
 from uprobes.ptrace import TrapCode
@@ -24,9 +24,12 @@ def retire(engine: "Engine", process: Process) -> None:
     """
     home = process.inherited or process
     staying = _take_out_programs(process, home)
-    process.breakpoints.remove_many(
+    missing = process.breakpoints.remove_many(
         [b.address for b in list(process.breakpoints) if b.address not in staying]
     )
+    for address, error in missing.items():
+        if home is process and (point := process.points.get(address)) is not None:
+            point.overwritten(error.why, point.probes)
     if home.returns is not None:
         home.returns.restore(process)
     for tracee in list(process.tracees.values()):
@@ -47,9 +50,11 @@ def _take_out_programs(process: Process, home: Process) -> dict[int, int]:
     staying: dict[int, int] = {}
     for installed in list(home.installed):
         if installed.stays and process is home:
-            staying |= {s.address: s.trampoline for s in installed.sites if s.method is Method.TRAP}
+            staying |= {s.address: s.trampoline for s in installed.every if s.method is Method.TRAP}
         else:
-            take_out(process, installed.sites)
+            take_out(process, installed.every)
+            if home.calls is not None:
+                home.calls.give_up(process, installed.arena)
     return staying
 
 

@@ -12,7 +12,7 @@ from ubp.programs import Program, RingLayout
 from uprobes.errors import ProbeError
 from uprobes.location import Location, Resolver
 from uprobes.patch.installed import Installed
-from uprobes.patch.site import Wanted
+from uprobes.patch.site import Kind, Wanted
 from uprobes.predicate import compile_condition
 from uprobes.probe import Handler, Probe, ProbeState, Uprobe
 from uprobes.process import Process
@@ -214,6 +214,7 @@ class Target(Session):
         result; raises ProbeError when nothing could be installed.
         """
         forced = None if method is None else Method(method)
+        kind = Kind.RETURN if returns else Kind.ENTRY
         wanted: list[Wanted] = []
         refused: list[ProbeError] = []
         resolver = self._registrations.resolver
@@ -224,16 +225,27 @@ class Target(Session):
                 refused.append(error)
                 continue
             refused += found.refused
-            wanted += [Wanted(location, program, returns, forced) for location in found.locations]
+            wanted += [Wanted(location, program, kind, forced) for location in found.locations]
         self._ask(Request("register", self.pid, self.command, tuple(w.location for w in wanted)))
         installer = self._engine.installer
         if not wanted and refused:
             raise refused[0]
+        unwinders = self._unwinders() if returns else []
         installed = self._tracer.call(
-            lambda: installer.install(self._process(), wanted, resolver, layout, note)
+            lambda: installer.install(
+                self._process(), wanted, resolver, unwinders, layout, note
+            )
         )
         installed.refused += refused
         return self._bind(installed)
+
+    def _unwinders(self) -> list[Location]:
+        found = []
+        resolver = self._registrations.resolver
+        for address in resolver.unwinders(self.pid):
+            with contextlib.suppress(ProbeError):
+                found.append(resolver.at(address, self.pid))
+        return found
 
     @property
     def installed(self) -> tuple[Installed, ...]:

@@ -56,6 +56,8 @@ class Machine:
     The kernel does that, and forgets the handler, where a breakpoint is met with SIGTRAP blocked
     (force_sig_info in kernel/signal.c); who blocks it blocks the other faults' signals too.
     """
+    far_jump: Callable[[int], bytes]
+    """Gives code that jumps to any address from anywhere, and changes nothing else."""
     saved_ip: tuple[int, int, int]
     """How a program counter that a signal interrupted is known on a stack: so many words behind it,
     under a mask, stands this (the code segment).

@@ -59,6 +59,7 @@ X86_64 = Machine(
     },
     assemble_guard=x86_64.assemble,
     blocked_unseen=(0x4D8, 0x4C8),
+    far_jump=lambda to: b"\xff\x25\0\0\0\0" + to.to_bytes(8, "little"),
     saved_ip=(2, 0xFFFF, 0x33),
     thread_pointer="fs_base",
     tid_offsets=(0x2D0, 0x38, 0x30),  # struct pthread of glibc; of musl, newer and older

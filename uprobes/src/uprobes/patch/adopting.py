@@ -18,9 +18,10 @@ from uprobes.errors import ProbeError
 from uprobes.location import Location
 from uprobes.patch import description
 from uprobes.patch.arena import Area, Arena
+from uprobes.patch.calls import CallTables
 from uprobes.patch.installed import Installed
 from uprobes.patch.shared import SEALS, SharedMemory, find_shared
-from uprobes.patch.site import Site
+from uprobes.patch.site import Kind, Site
 from uprobes.probe import ProbePoint
 
 if TYPE_CHECKING:
@@ -63,10 +64,12 @@ def read_installed(process: "Process", start: int, size: int) -> Installed:
     for first, end in content["areas"]:
         arena.areas.append(Area(_number(first), _number(end)))
     sites = [_site(item) for item in content["sites"][:MOST_SITES]]
-    table = content["table"]
     ring_at, note = _number(content["ring_at"]), content["note"]
-    installed = Installed(process.pid, shared, arena, sites, None, ring_at, note)
-    installed.table = None if table is None else _number(table)
+    installed = Installed(process.pid, shared, arena, [], None, ring_at, note)
+    installed.unwinders = [site for site in sites if site.kind is Kind.UNWINDER]
+    installed.sites = [site for site in sites if site.kind is not Kind.UNWINDER]
+    if content["tables"] is not None:
+        installed.calls = CallTables([_number(table) for table in content["tables"]])
     installed.notes_at = _number(content["notes_at"])
     installed.stays = bool(content["stays"])
     return installed
@@ -109,7 +112,7 @@ def _copied(memory: "ProcessMemory", start: int, size: int) -> mmap.mmap:
 
 
 def _site(item: list[Any]) -> Site:
-    number, address, method, form, returns, trampoline, size, cells, patches, *names = item
+    number, address, method, form, kind, trampoline, size, cells, patches, *names = item
     spec, object_, function = names
     location = Location(_number(address), str(spec), str(object_), "", function and str(function))
     made = [Patch(_number(at), bytes.fromhex(old), bytes.fromhex(new)) for at, old, new in patches]
@@ -119,10 +122,10 @@ def _site(item: list[Any]) -> Site:
         _number(number),
         location,
         None,
+        Kind(kind),
         Method(method),
-        _number(cells),
-        bool(returns),
         {},
+        _number(cells),
         _number(trampoline),
         _number(size),
         str(form),
@@ -138,11 +141,13 @@ def _number(value: object) -> int:
 
 def _know(process: "Process", installed: Installed) -> None:
     """Enter the sites into the process's tables."""
-    process.breakpoints.patches.adopt([patch for site in installed.sites for patch in site.patches])
+    if installed.calls is not None and process.calls is None:
+        process.calls = installed.calls
+    process.breakpoints.patches.adopt([patch for site in installed.every for patch in site.patches])
     trap = process.machine.arch.breakpoint
     guard = process.guard
     originals = {} if guard is None else guard.led_originals()
-    for site in installed.sites:
+    for site in installed.every:
         process.sites[site.address] = site
         original = originals.get(site.address)
         if site.method is Method.TRAP and original is not None:

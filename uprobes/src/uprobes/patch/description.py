@@ -43,8 +43,8 @@ def write(installed: "Installed") -> None:
         "ring_at": installed.ring_at,
         "areas": [[area.start, area.end] for area in installed.arena.areas],
         "places": installed.shared.places,
-        "table": installed.table,
-        "sites": [_site(site) for site in installed.sites],
+        "tables": None if installed.calls is None else installed.calls.tables,
+        "sites": [_site(site) for site in installed.every],
     }
     packed = zlib.compress(json.dumps(content).encode(), 1)
     view = installed.shared.view
@@ -68,7 +68,7 @@ def _site(site: Site) -> list[object]:
         site.address,
         str(site.method),
         site.form,
-        site.returns,
+        str(site.kind),
         site.trampoline,
         site.size,
         site.cells,

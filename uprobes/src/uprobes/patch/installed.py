@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from ubp.programs import Results, RingLayout, cells
 from uprobes.errors import ProbeError
 from uprobes.patch.arena import Arena
+from uprobes.patch.calls import CallTables
 from uprobes.patch.shared import SharedMemory
 from uprobes.patch.site import Site, program_of
 from uprobes.patch.thread_words import ThreadWords
@@ -47,9 +48,10 @@ class Installed:
         self.notes_at = 0
         """Where in the shared memory the description has its room."""
         self.words = ThreadWords()
-        self.table: int | None = None
-        """Where the process has the table of calls under way, for programs of returns."""
-        self.table_size = 0
+        self.unwinders: list[Site] = []
+        """Where real return addresses are put back before the stack is unwound."""
+        self.calls: CallTables | None = None
+        """The tables of calls under way, where this is what all programs of returns stand on."""
         self.stays = False
         """Whether it is left in the process when we detach."""
         self._remove: Callable[[], object] = _not_bound
@@ -87,13 +89,18 @@ class Installed:
         """Give start and end of everything that it has mapped in the process."""
         for area in self.arena.areas:
             yield area.start, area.end
-        if self.table is not None:
-            yield self.table, self.table + self.table_size
+        if self.calls is not None:
+            yield from self.calls.mappings()
         yield from self.shared.mappings()
+
+    @property
+    def every(self) -> list[Site]:
+        """All sites, those of unwinders included."""
+        return [*self.sites, *self.unwinders]
 
     def drop(self, site: Site, error: ProbeError) -> None:
         """Note that a site could not be put in after all."""
-        self.sites.remove(site)
+        (self.unwinders if site in self.unwinders else self.sites).remove(site)
         self.refused.append(error)
 
     def __enter__(self) -> Self:

@@ -60,7 +60,7 @@ class SharedMemory:
                 number = process.call("memfd_create", at, CLOSE_ON_EXEC | ALLOW_SEALING)
             try:
                 view = _open(process, number, size)
-                place = _reserve(process, size, near)
+                place = reserve(process, size, near)
                 process.call(
                     "mmap", place, size, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, number, 0
                 )
@@ -80,7 +80,7 @@ class SharedMemory:
         A shared mapping that is moved with an old size of 0 is doubled instead (mremap(2)).
         """
         try:
-            place = _reserve(process, self.size, near)
+            place = reserve(process, self.size, near)
             process.call(
                 "mremap", self.places[0], 0, self.size, MREMAP_MAYMOVE | MREMAP_FIXED, place
             )
@@ -113,8 +113,8 @@ def _open(process: "Process", number: int, size: int) -> mmap.mmap:
         os.close(descriptor)
 
 
-def _reserve(process: "Process", size: int, near: tuple[int, ...]) -> int:
-    """Find room near addresses and take it before another thread does."""
+def reserve(process: "Process", size: int, near: tuple[int, ...]) -> int:
+    """Find room near addresses and take it before another thread does; raises CannotMap."""
     place = gap_near(
         read_mappings(process.pid),
         near,

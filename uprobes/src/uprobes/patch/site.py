@@ -1,26 +1,33 @@
 """What is wanted of a place, and what stands there once it is installed."""
 
+import enum
 from dataclasses import dataclass, field
 
 from insn import Method, Reason
 from ubp import Patch
 from ubp.programs import Program
-from uprobes.errors import ProbeError
+from uprobes.errors import ProbeError, Refused
 from uprobes.location import Location
 
-IN_PROCESS = (Method.JUMP, Method.TRAP)
-"""The methods that run in the process itself, the cheaper one first."""
+
+class Kind(enum.StrEnum):
+    """When the code at a site runs, and what it is."""
+
+    ENTRY = "entry"
+    """Before the instruction there: a program."""
+    RETURN = "return"
+    """When the function that begins there returns: a program."""
+    UNWINDER = "unwinder"
+    """Before a function that unwinds the stack: real return addresses are put back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A program to run at a place, or with `returns` when the function there returns; `method`
-    forces `jump` or `trap`.
-    """
+    """A program to run at a place; `method` forces `jump` or `trap`."""
 
     location: Location
-    program: Program
-    returns: bool = False
+    program: Program | None
+    kind: Kind = Kind.ENTRY
     method: Method | None = None
 
     @property
@@ -40,11 +47,11 @@ class Site:
     number: int
     location: Location
     program: Program | None
-    """None where somebody else installed it."""
+    """None where somebody else installed it, and for unwinders."""
+    kind: Kind
     method: Method
-    cells: int
-    returns: bool = False
     why_not: dict[Method, Reason] = field(default_factory=dict)
+    cells: int = 0
     trampoline: int = 0
     size: int = 0
     form: str = ""
@@ -55,6 +62,26 @@ class Site:
     def address(self) -> int:
         """The run-time address of the probe point."""
         return self.location.address
+
+    @property
+    def returns(self) -> bool:
+        """Whether it runs when a function returns."""
+        return self.kind is Kind.RETURN
+
+    def refusal(self, reason: Reason) -> ProbeError:
+        """Say as an error why it is not in."""
+        return refusal(self.location, reason)
+
+
+def refusal(location: Location, reason: Reason) -> ProbeError:
+    """Say as an error why no program is installed at a location."""
+    return Refused(
+        f"no program can be installed: {reason.why}",
+        spec=location.spec,
+        address=location.address,
+        code=reason.code,
+        hint=reason.hint,
+    )
 
 
 def program_of(site: Site) -> Program:

@@ -1,0 +1,102 @@
+"""Write what leads to trampolines into the code, and take it out again."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import ubp
+from insn import Method, Reason
+from uprobes.patch.installed import Installed
+from uprobes.patch.site import Site
+from uprobes.patch.threads import addresses_in_use, hits
+from uprobes.probe import ProbePoint
+
+if TYPE_CHECKING:
+    from uprobes.process import Process
+    from uprobes.tracee import Tracee
+
+
+def place_jumps(
+    process: "Process", installed: Installed, sites: list[Site], held: Iterable["Tracee"]
+) -> list[Site]:
+    """Write the jumps into whose bytes no thread will come back; return the sites of the others.
+
+    All threads are held. A site that can't be written is dropped, with its reason.
+    """
+    # The last patch of a site is the one at its address: another one stands in padding.
+    patches = [site.patches[-1] for site in sites]
+    starts = np.array([patch.address for patch in patches], np.uint64)
+    ends = np.array([patch.end for patch in patches], np.uint64)
+    order = np.argsort(starts)
+    busy = np.zeros(len(sites), np.bool_)
+    busy[order] = hits(addresses_in_use(process, held), starts[order], ends[order])
+    free = [site for site, inside in zip(sites, busy, strict=True) if not inside]
+    failed = process.breakpoints.patches.insert_many([p for s in free for p in s.patches])
+    for site in free:
+        errors = [failed[p.address] for p in site.patches if p.address in failed]
+        if errors:
+            done = [p.address for p in site.patches if p.address not in failed]
+            process.breakpoints.patches.remove_many(done)
+            installed.drop(site, site.refusal(_reason(errors[0])))
+    return [site for site, inside in zip(sites, busy, strict=True) if inside]
+
+
+def place_traps(process: "Process", installed: Installed) -> None:
+    """Write the breakpoints, while threads run; whoever meets one is sent to its trampoline."""
+    sites = {site.address: site for site in installed.every if site.method is Method.TRAP}
+    if not sites:
+        return
+    for address, site in sites.items():
+        point = ProbePoint(process, address)
+        point.plan = ubp.Plan(process.decode(address), Method.TRAP, resume=site.trampoline)
+        process.points[address] = point
+    guard = process.guard
+
+    def announce(originals: dict[int, bytes]) -> None:
+        if guard is not None:
+            guard.cover(originals)
+            guard.lead({address: sites[address].trampoline for address in originals})
+
+    failed = process.breakpoints.insert_many(sites, announce)
+    for address, error in failed.items():
+        process.points.pop(address, None)
+        installed.drop(sites[address], sites[address].refusal(_reason(error)))
+
+
+def take_out(process: "Process", sites: Sequence[Site]) -> None:
+    """Put the original bytes back at sites; where there are jumps all threads are held."""
+    jumps = [patch.address for site in sites for patch in site.patches]
+    traps = [site.address for site in sites if site.method is Method.TRAP]
+    process.breakpoints.patches.remove_many(jumps)
+    process.breakpoints.remove_many(traps)
+    if process.guard is not None and traps:
+        process.guard.lead(dict.fromkeys(traps, 0))
+    for site in sites:
+        process.sites.pop(site.address, None)
+        process.points.pop(site.address, None)
+
+
+def unmap(process: "Process", installed: Installed, held: Iterable["Tracee"]) -> bool:
+    """Unmap what is taken out, if no thread is inside or comes back; tell whether it is gone.
+
+    All threads are held.
+    """
+    used = addresses_in_use(process, held).tolist()
+    process.caller = process.stopped_tracee()
+    if process.caller is None or any(installed.arena.holds(address) for address in used):
+        process.caller = None
+        return False
+    try:
+        for start, end in installed.mappings():
+            process.call("munmap", start, end - start)
+    except (OSError, ubp.UbpError):
+        return False
+    finally:
+        process.caller = None
+    return True
+
+
+def _reason(error: Exception) -> Reason:
+    code = str(getattr(error, "code", "not-writable"))
+    return Reason(code, str(getattr(error, "why", error)), "another tool may have changed the code")
