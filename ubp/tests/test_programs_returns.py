@@ -254,6 +254,47 @@ def test_a_tail_call_returns_for_both(calls):
     assert not pending(calls.arena)
 
 
+@pytest.mark.parametrize("may_call", [True, False])
+def test_tail_calls_between_functions_of_two_tables(calls, may_call):
+    """f → g → f, where g's calls are in another table: what f's table knows is not all."""
+    arena = calls.arena
+    other = TABLE + 0x8000
+    arena.map[other : other + CALLS.size] = CALLS.header().ljust(CALLS.size, b"\0")
+    here = replace(calls.place, may_call=may_call)
+    there = replace(here, table=arena.base + other)
+    calls.place = here
+    f_at, f_cells = calls.at, calls.cells_at
+    calls.at += 0x800
+    calls.cells_at += 0x800
+
+    def put_f(to):
+        def body(a, _entry):
+            a.arithmetic("sub", "rdi", 1)
+            a.jump_if("b", "end")
+            jump_to(a, to)
+            a.label("end")
+            a.mov("rax", 8)
+            a.ret()
+
+        return body
+
+    calls.at, calls.cells_at, calls.place = f_at, f_cells, here
+    f = calls.add(put_f(0), Program())
+    calls.place = there
+    g = calls.add(lambda a, _: jump_to(a, f.entry), Program())
+    calls.at, calls.cells_at, calls.place = f_at, f_cells, here
+    f = calls.add(put_f(g.entry), Program())
+    for times in (0, 1, 2, 5):
+        before = f.results
+        assert function(f.entry)(times, 0, 0) == 8
+        assert f.results.hits - before.hits == times + 1
+        assert f.results.passed - before.passed == 1
+        assert f.results.chained - before.chained == times
+    assert (g.results.hits, g.results.passed, g.results.chained) == (8, 3, 5)
+    for table in (TABLE, other):
+        assert not list(CALLS.pending(arena.map[table : table + CALLS.size]))
+
+
 def test_functions_that_tail_call_one_another_in_turn_come_to_an_end(calls):
     """a → b → a → b …: each is awaited once, as there is one return."""
     first_at = calls.at

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 
+from ubp.programs import x86_64_guard as guard
 from ubp.programs.cells import Cells
 from ubp.programs.returns import BUCKETS_AT, HASH, HOOK, PLACES_SIZE, UNWOUND, WAYS, TableLayout
 from ubp.programs.x86_64_actions import increment
 from ubp.programs.x86_64_values import Values
 from ubp.x86_assembler import Assembler, Mem, Near
+
+MARK = int.from_bytes(bytes.fromhex("0f1f8400") + b"hook", "little")
+"""What stands at every hook: an instruction of 8 bytes that does nothing."""
 
 
 class Claim:
@@ -63,9 +67,15 @@ class Claim:
         increment(values, self.layout.unhooked or 0)
         a.jump("leave")
         a.label("same")
-        # Is the return address a hook of an entry at this place? Then all of them are alive.
+        # Is the return address a hook? Then this is a tail call, and all entries here are alive.
         a.mov("rax", Mem(place))
         self._each_here("alive", lambda: self._jump_if_hook("tail", "rax"))
+        # Of an entry in another table, perhaps.
+        a.mov(entry, "rax")
+        guard.load_far(values, entry, "tail")
+        a.mov("rcx", MARK)
+        a.arithmetic("cmp", "rax", "rcx")
+        a.jump_if("e", "tail")
         # Left behind: given up.
         self._each_here("stale", self._give_up)
         a.jump("look")

@@ -182,7 +182,7 @@ class Frame:
         """Save what the first stage uses."""
         self._since = self.a.position
         if self.early_stack:
-            self._move(-self.size)
+            self.move(-self.size)
         self._save(self.early_saves)
         if self.early_flags:
             self._save_flags()
@@ -191,7 +191,7 @@ class Frame:
         """Save what else the second stage uses; only in the way through both."""
         self._state.late = True
         if self.late_stack:
-            self._move(-self.size)
+            self.move(-self.size)
         self._save(self.late_saves)
         if not self.early_flags:
             self._save_flags()
@@ -202,7 +202,7 @@ class Frame:
             self._restore_flags()
         self._restore(self.late_saves)
         if self.late_stack:
-            self._move(self.size)
+            self.move(self.size)
         self._state.late = False
 
     def end(self, keep: int = 0) -> None:
@@ -211,7 +211,7 @@ class Frame:
             self._restore_flags()
         self._restore(self.early_saves)
         if self.early_stack:
-            self._move(self.size - keep)
+            self.move(self.size - keep)
 
     def _note(self) -> None:
         """Enter into the map where registers were since the last change."""
@@ -221,7 +221,8 @@ class Frame:
             self.map.append((self._since, here, state))
         self._since = here
 
-    def _move(self, by: int) -> None:
+    def move(self, by: int) -> None:
+        """Move the stack pointer."""
         self.a.lea("rsp", Mem("rsp", by))
         self._note()
         self._state.depth -= by

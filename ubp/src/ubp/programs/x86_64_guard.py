@@ -20,6 +20,8 @@ ROUTINE = "copy"
 TOUCHED = ("rax", "rcx", "rdx")
 _KEPT = ("rdi", "rsi", "r8", "r9", "r10", "r11")
 _PARTS = 48
+_ASIDE = 144
+"""The red zone, and two words beyond it."""
 _LOCAL, _FIRST, _SECOND = 0, 16, 32
 PAGE = 4096
 SYS_GETPID, SYS_READV = 39, 310
@@ -44,15 +46,46 @@ def load_word(
 
 
 def call(values: "Values") -> None:
-    """Call the routine; raises ProgramError where no system call may be made."""
+    """Call the routine, in a stretch that has a stack frame.
+
+    Raises ProgramError where no system call may be made.
+    """
     if not values.shape.may_call:
         raise ProgramError(
             "memory would have to be read by a system call, and none may be made there",
             code="needs-system-call",
             hint="use registers and arguments only, or a method with a handler",
         )
-    values.copies = True
     values.frame.word(BUFFER)
+    _call(values)
+
+
+def load_far(values: "Values", address: str, missing: str) -> None:
+    """Load 8 bytes at an address into rax where there may be no stack frame; rcx, rdx are lost.
+
+    Where they cannot be read (or, without system calls, reach into another page): to `missing`.
+    """
+    a, frame = values.a, values.frame
+    if not values.shape.may_call:
+        a.mov("rax", address, size=4)
+        a.arithmetic("and", "rax", PAGE - 1, size=4)
+        a.arithmetic("cmp", "rax", PAGE - 8, size=4)
+        a.jump_if("a", missing)
+        a.mov("rax", Mem(address))
+        return
+    frame.move(-_ASIDE)
+    a.mov("rax", address)
+    a.mov("rdx", 8)
+    a.lea("rcx", Mem("rsp"))
+    _call(values)
+    a.arithmetic("cmp", "rax", 8, size=4)
+    a.mov("rax", Mem("rsp"))
+    frame.move(_ASIDE)
+    a.jump_if("ne", missing)
+
+
+def _call(values: "Values") -> None:
+    values.copies = True
     values.a.call(ROUTINE)
 
 

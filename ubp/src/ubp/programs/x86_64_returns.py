@@ -12,9 +12,10 @@ of the return, which puts the real return address back and returns to it:
 Parts of the condition that need only arguments and the thread's number are judged at the entry: a
 call that they rule out costs no more. All else, and memory, is looked at when the function returns.
 
-A second entry at a place that has one: if the return address there is a hook of an entry, the call
-is a tail call, and gets an entry too (unless the function calls itself so: `chained`); if not, the
-entries at that place were left behind by longjmp or an exception, and are taken over.
+A second entry at a place that has one: if the return address there is a hook (`MARK` stands where
+it leads to), the call is a tail call, and gets an entry too (unless the function calls itself so:
+`chained`); if not, the entries at that place were left behind by longjmp or an exception, and are
+given up. A tail call from a function whose entry is in another table is known by the mark too.
 """
 
 from collections.abc import Iterable
@@ -38,7 +39,7 @@ from ubp.programs.returns import (
 from ubp.programs.shape import Shape
 from ubp.programs.values import Argument, Binary, Cast, Constant, Elapsed, Scaled, Tid, Time
 from ubp.programs.walk import Part, values_of, values_of_action
-from ubp.programs.x86_64_calls import Claim, find_bucket
+from ubp.programs.x86_64_calls import MARK, Claim, find_bucket
 from ubp.programs.x86_64_frame import Frame, Used
 from ubp.programs.x86_64_template import registers_of
 from ubp.programs.x86_64_values import ARGUMENTS, Values
@@ -119,6 +120,7 @@ class ReturnProgram:
         a.lea("rsp", Mem("rsp", 8))
         a.call("function")
         a.label("hook")
+        a.raw(MARK.to_bytes(8, "little"))
         returning = Values(a, self.back, self.shape, "r")
         returning.returning = True
         self._return(returning)
