@@ -67,6 +67,18 @@ def test_the_first_example_of_the_guide_times_reads_and_leaves_the_output_alone(
 
 
 @pytest.mark.live
+def test_the_example_of_a_recording_sees_every_byte_that_was_written(folder):
+    [code] = examples("docs/recording.md")
+    printed = run_example(code, folder)
+    words = (folder / "words").read_text().splitlines()
+    assert sorted(line for line in printed.splitlines() if line.endswith(" word")) == sorted(words)
+    size = len((folder / "words").read_bytes())
+    first = sorted(words)[0][:16]
+    assert re.search(rf"^{size} bytes, the first: b'{first}", printed, re.MULTILINE)
+    assert re.search(r"^\d+ records, 0 lost, of \d+ hits$", printed, re.MULTILINE)
+
+
+@pytest.mark.live
 def test_the_example_with_many_probes_reports_those_that_were_hit(folder, running):
     code = examples("docs/getting-started.md")[1].replace("timeout=5", "timeout=1")
     printed = run_example("import uprobes\n" + code, folder, pid=running.pid)
