@@ -50,6 +50,8 @@ class Lookup(Protocol):
 _LEARNING = threading.Lock()
 """Held while forms are looked up, since new ones are learned on the way."""
 _HOMES = dict.fromkeys(("x86_64", "x86_32", "x86_16"), ("insn.x86_forms", "X86Forms"))
+USES = dict.fromkeys(_HOMES, ("insn.x86_uses", "X86Uses"))
+"""Where each architecture says what its instructions read and write: see `bulk_liveness`."""
 
 
 @cache

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from insn.arch import Arch
+from insn.bulk import USES
 from insn.forms import FLOWS
 from insn.liveness import Dead
 from insn.model import Flow
@@ -50,7 +51,6 @@ class Uses(Protocol):
         """Tell what instructions read and write, by rows of 16 bytes of code."""
 
 
-_HOMES = dict.fromkeys(("x86_64", "x86_32", "x86_16"), ("insn.x86_uses", "X86Uses"))
 _FLAGS_AT, _WIDTH = 16, 16
 _STRICT = np.uint32(1 << 31)
 """Marks a way on which flags are live when it leads out of sight: all but those from a function's
@@ -59,7 +59,7 @@ start on. Where ways meet, the stricter one counts."""
 
 @cache
 def _uses(arch: Arch) -> Uses:
-    module, name = _HOMES[arch.name]
+    module, name = USES[arch.name]
     made: Callable[[Arch], Uses] = getattr(importlib.import_module(module), name)
     return made(arch)
 

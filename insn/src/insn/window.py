@@ -12,16 +12,13 @@ The rules (window: the displaced instructions; hole: the bytes that the jump its
 Where the plain jump does not fit, two other forms may: see `JumpForm`.
 """
 
-import enum
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from insn import padding
-from insn.arch import Arch
 from insn.bulk_liveness import Liveness
 from insn.displacing import (
     NO_BOUNDARY,
@@ -34,10 +31,10 @@ from insn.displacing import (
     Displacing,
 )
 from insn.elf import Image
-from insn.errors import OutOfReach
 from insn.forms import refusals
+from insn.jumping import JUMP_FORMS, JumpForm, PatchWindow, jump_bytes
 from insn.liveness import Dead
-from insn.model import Instruction, Method, Reason
+from insn.model import Instruction, Method
 from insn.targets import Addresses, CodeMap
 
 __all__ = [
@@ -45,65 +42,10 @@ __all__ = [
     "patch_windows",
 ]  # fmt: skip
 
+_OF_JUMPS = ("address", "size", "hole", "low", "high")
 _HIGHEST = np.uint64((1 << 64) - 1)
-
-
-class JumpForm(enum.StrEnum):
-    """How a jump is written over the code, the best first."""
-
-    JUMP = "jump"
-    """All bytes of the jump are written; the trampoline may be anywhere in reach."""
-    SHORT = "short"
-    """A jump of two bytes leads to a hole in proven padding nearby, where the long one stands."""
-    PUNNED = "punned"
-    """The last bytes of the jump are the first of the next instruction, which stays as it is:
-    these bytes are part of the distance, so that the trampoline must be in a certain place."""
-
-
-JUMP_FORMS: tuple[JumpForm | None, ...] = (None, *JumpForm)
-"""What the numbers in a window's `form` mean; 0: no jump may be written."""
 _JUMP, _SHORT, _PUNNED = range(1, len(JUMP_FORMS))
 EVERY_FORM = frozenset(JumpForm)
-
-
-@dataclass(frozen=True, slots=True)
-class PatchWindow:
-    """What a jump at `address` displaces: `instructions` up to `end`.
-
-    `form` says how the jump is written, None when it must not be; `reason` why it is no plain
-    jump. `size` bytes change at `address`, of which the last `padding` are behind the displaced
-    instructions. `hole` is where the second jump of a short one stands, else 0. The trampoline may
-    begin anywhere in `low` … `high` - 1. All addresses are the file's.
-    """
-
-    address: int
-    size: int
-    end: int
-    padding: int
-    instructions: tuple[Instruction, ...]
-    reason: Reason | None
-    form: JumpForm | None = JumpForm.JUMP
-    hole: int = 0
-    low: int = 0
-    high: int = 0
-
-    @property
-    def allowed(self) -> bool:
-        """Whether a plain jump may be written."""
-        return self.reason is None
-
-    def jump_bytes(self, trampoline: int) -> tuple[tuple[int, bytes], ...]:
-        """Give what to write: pairs of address and bytes, in the order to be written.
-
-        `trampoline` is an address of the file, too: that of the process less the file's bias.
-        Raises OutOfReach when it lies outside of `low` … `high` - 1, or no jump may be written.
-        """
-        if not self.instructions:
-            raise _no_jump(self.address, trampoline)
-        arch = self.instructions[0].arch
-        return _jump_bytes(
-            arch, self.form, self.address, self.size, self.hole, self.low, self.high, trampoline
-        )
 
 
 class Windows:
@@ -327,7 +269,7 @@ class Windows:
         arch = self.map.image.arch
         columns = (rows[name].tolist() for name in ("form", *_OF_JUMPS))
         return [
-            _jump_bytes(arch, JUMP_FORMS[form], *numbers)
+            jump_bytes(arch, JUMP_FORMS[form], *numbers)
             for form, *numbers in zip(*columns, trampolines, strict=True)
         ]
 
@@ -343,40 +285,6 @@ def _limits(addresses: Addresses, taken: NDArray[np.uint64]) -> Addresses:
         covered = (before >= 0) & (reached[np.maximum(before, 0)] > addresses)
         limits = np.where(covered, addresses, limits)
     return limits
-
-
-_OF_JUMPS = ("address", "size", "hole", "low", "high")
-
-
-def _jump_bytes(
-    arch: Arch,
-    form: JumpForm | None,
-    address: int,
-    size: int,
-    hole: int,
-    low: int,
-    high: int,
-    trampoline: int,
-) -> tuple[tuple[int, bytes], ...]:
-    mask = arch.address_mask
-    if form is None or (trampoline - low) & mask >= (high - low) & mask:
-        raise _no_jump(address, trampoline, (low, high) if form else None)
-    at = hole if form is JumpForm.SHORT else address
-    # The same place without the turn at the end of memory: displacements are what counts.
-    distance = (trampoline - at) & mask
-    code = arch.jump(at, at + distance - (mask + 1) * (distance > mask >> 1))
-    if form is JumpForm.SHORT:
-        assert arch.short_jump is not None
-        return (hole, code), (address, arch.short_jump(address, hole))
-    return ((address, code[:size]),)
-
-
-def _no_jump(address: int, trampoline: int, room: tuple[int, int] | None = None) -> OutOfReach:
-    return OutOfReach(
-        f"no jump can be written there that leads to {trampoline:#x}",
-        address=address,
-        hint=f"choose a place from {room[0]:#x} to {room[1] - 1:#x}" if room else "use trap",
-    )
 
 
 def patch_window(origin: Image | CodeMap, address: int, size: int | None = None) -> PatchWindow:

@@ -6,13 +6,14 @@ from insn import second
 from insn.arch import Arch
 from insn.errors import OutOfReach
 from insn.model import Instruction
+from insn.x86_copies import near_jump
 from insn.x86_decode import MAX_LENGTH
 from insn.x86_decode import decode as _decode
 from insn.x86_detail import NAMES_32, NAMES_64
 from insn.x86_effects import effects
 from insn.x86_emulate import emulator, only_moves_ip
 from insn.x86_judge import judge
-from insn.x86_relocate import near_jump, relocate
+from insn.x86_relocate import relocate
 
 
 def _arch(

@@ -7,145 +7,12 @@ from insn.errors import NotRelocatable, OutOfReach
 from insn.model import Fixups, Flow, Instruction, Method, Relocated
 from insn.reasons import REASONS
 from insn.x86_calls import pieces
-from insn.x86_detail import Detail, Encoding
-from insn.x86_judge import judge
+from insn.x86_copies import DIRECT, any_jump, detail_of, displaced, far_jump, near_jump, require
+from insn.x86_detail import Detail
+from insn.x86_step import step_copy
 
-_SCRATCH = {"rsi": 6, "rdi": 7, "rbx": 3}
-# By flow: what the copy leaves to repair when it was single-stepped.
-_FLOW_FIXUPS = {
-    Flow.NEXT: Fixups.IP,
-    Flow.JUMP: Fixups.IP,
-    Flow.CONDITIONAL_JUMP: Fixups.IP,
-    Flow.INDIRECT_JUMP: Fixups.NONE,
-    Flow.CALL: Fixups.IP | Fixups.RETURN_ADDRESS,
-    Flow.INDIRECT_CALL: Fixups.RETURN_ADDRESS,
-    Flow.RETURN: Fixups.NONE,
-    Flow.SYSTEM_CALL: Fixups.IP,
-}
-# By refusal class: what comes on top.
-_CLASS_FIXUPS = {
-    "pushes-flags": Fixups.PUSHED_TRAP_FLAG,
-    "loads-flags": Fixups.LOADED_FLAGS,
-    "system-call": Fixups.SYSTEM_CALL,
-}
-_DIRECT = frozenset({Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL})
 _CALLS = frozenset({Flow.CALL, Flow.INDIRECT_CALL})
 _NEVER_FALLS_THROUGH = frozenset({Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN}) | _CALLS
-_S32 = range(-(1 << 31), 1 << 31)
-
-
-def _detail(instruction: Instruction) -> Detail:
-    detail = instruction.detail
-    assert isinstance(detail, Detail)
-    return detail
-
-
-def _require(instruction: Instruction, method: Method) -> None:
-    why = judge(instruction).why_not(method)
-    if why is not None:
-        raise NotRelocatable(
-            f"{instruction.name} cannot run in a copy ({method}, {why.code}): {why.why}",
-            address=instruction.address,
-            hint=why.hint,
-        )
-
-
-def near_jump(bits: int, at: int, to: int) -> bytes | None:
-    """Encode the jump from `at` to `to` with a relative displacement; None when it does not
-    reach."""
-    if bits == 16:
-        return b"\xe9" + ((to - at - 3) & 0xFFFF).to_bytes(2, "little")
-    distance = to - at - 5
-    if bits == 64 and distance not in _S32:
-        return None
-    return b"\xe9" + (distance & 0xFFFFFFFF).to_bytes(4, "little")
-
-
-def _any_jump(bits: int, at: int, to: int) -> bytes:
-    """Encode a jump that reaches everything and changes no register."""
-    return near_jump(bits, at, to) or _far_jump(to)
-
-
-def _far_jump(to: int) -> bytes:
-    """Encode the jump through the eight bytes behind it: 64-bit code only, all of memory."""
-    return b"\xff\x25\0\0\0\0" + (to & (1 << 64) - 1).to_bytes(8, "little")
-
-
-def _displaced(instruction: Instruction, detail: Detail, at: int) -> bytes | None:
-    """Copy an instruction with its RIP-relative displacement made right for `at`; None when it
-    does not reach."""
-    assert instruction.pc_relative is not None
-    displacement = instruction.pc_relative.target - (at + detail.length)
-    if detail.address_size == 4:
-        # EIP-relative: the sum is cut to 32 bits, so that everything below 4 GiB is in reach.
-        displacement = (displacement + (1 << 31)) % (1 << 32) - (1 << 31)
-    if displacement not in _S32:
-        return None
-    offset = detail.displacement_offset
-    field = displacement.to_bytes(4, "little", signed=True)
-    return instruction.code[:offset] + field + instruction.code[offset + 4 :]
-
-
-def _with_scratch(instruction: Instruction, detail: Detail) -> tuple[bytes, str]:
-    """Replace RIP by a register that the instruction does not use; the displacement stays."""
-    used = instruction.reads | instruction.writes
-    scratch = next((name for name in _SCRATCH if name not in used), None)
-    if scratch is None:
-        raise OutOfReach(
-            "it uses every register that could stand for the program counter",
-            address=instruction.address,
-            hint="choose a slot within 2 GiB of what it addresses",
-        )
-    code = bytearray(instruction.code)
-    code[detail.modrm_offset] = 0x80 | (detail.modrm & 0x38) | _SCRATCH[scratch]
-    at = detail.encoding_offset
-    # The bits that would extend the base register did not count before: they must say "not
-    # extended" now.
-    if detail.encoding is Encoding.LEGACY:
-        if at >= 0:
-            code[at] &= ~1
-    elif code[at] != 0xC5:
-        code[at + 1] |= 0x60
-    return bytes(code), scratch
-
-
-def _step_copy(instruction: Instruction, to: int) -> Relocated:
-    """Make the bare copy of one instruction, with what must be repaired after it was stepped."""
-    _require(instruction, Method.STEP)
-    detail = _detail(instruction)
-    flow = detail.row.flow
-    fixups = _FLOW_FIXUPS[flow] | _CLASS_FIXUPS.get(detail.row.refusal, Fixups.NONE)
-    if detail.repeats:
-        fixups |= Fixups.REPEATS
-    code: bytes | None = instruction.code
-    scratch = None
-    if detail.pc_relative:
-        code = _displaced(instruction, detail, to)
-        if code is None:
-            code, scratch = _with_scratch(instruction, detail)
-            fixups |= Fixups.SCRATCH
-    elif flow in _DIRECT and detail.mode == 64:
-        _require_canonical(instruction, to)
-    assert code is not None
-    return Relocated(
-        to,
-        code,
-        fixups,
-        ((0, instruction.address), (len(code), instruction.end)),
-        scratch,
-        instruction.end if scratch else 0,
-    )
-
-
-def _require_canonical(instruction: Instruction, to: int) -> None:
-    assert instruction.target is not None
-    landing = (to + instruction.target - instruction.address) & (1 << 64) - 1
-    if 0 < landing >> 47 < (1 << 17) - 1:
-        raise NotRelocatable(
-            f"the copy would branch to {landing:#x}, which is no address (step, copy-would-escape)",
-            address=instruction.address,
-            hint="use emulate, or a slot nearer to the original",
-        )
 
 
 class _Run:
@@ -182,13 +49,13 @@ class _Run:
     def build(self) -> Relocated:
         method = Method.JUMP if self.expand_calls or len(self.run) > 1 else Method.BOOST
         for instruction in self.run:
-            _require(instruction, method)
+            require(instruction, method)
             self.starts[instruction.address] = len(self.code)
             self.boundary(instruction.address)
-            detail = _detail(instruction)
+            detail = detail_of(instruction)
             if detail.row.flow in _CALLS:
                 self.call(instruction, detail)
-            elif detail.row.flow in _DIRECT:
+            elif detail.row.flow in DIRECT:
                 self.branch(instruction, detail)
             elif detail.pc_relative:
                 self.memory(instruction, detail)
@@ -209,7 +76,7 @@ class _Run:
         )
 
     def memory(self, instruction: Instruction, detail: Detail) -> None:
-        code = _displaced(instruction, detail, self.here())
+        code = displaced(instruction, detail, self.here())
         if code is None:
             raise OutOfReach(
                 f"{self.here():#x} cannot reach the memory that {instruction.name} addresses",
@@ -224,7 +91,7 @@ class _Run:
             self.code += b"\xe9" + bytes(size)
             self.inner.append((len(self.code) - size, size, target))
         else:
-            self.code += _any_jump(self.bits, self.here(), target)
+            self.code += any_jump(self.bits, self.here(), target)
 
     def checked_target(self, instruction: Instruction) -> int:
         """Give the target of a branch; NotRelocatable when a copy cannot go there."""
@@ -265,7 +132,7 @@ class _Run:
             if target in self.inside:
                 self.inner.append((len(self.code) - size, size, target))
             return
-        far = _far_jump(target)
+        far = far_jump(target)
         self.code += bytes((0x70 | condition ^ 1, len(far)))
         self.boundary(target)
         self.code += far
@@ -300,7 +167,7 @@ class _Run:
     def direct_call(self, instruction: Instruction) -> None:
         """Push with one instruction, so that the state behind it is already the callee's."""
         target = self.checked_target(instruction)
-        if _detail(instruction).operand_size * 8 != self.bits:
+        if detail_of(instruction).operand_size * 8 != self.bits:
             raise NotRelocatable(
                 "it pushes an address of another width than the code has",
                 address=instruction.address,
@@ -341,7 +208,7 @@ class _Run:
 
 def _is_plain(instruction: Instruction) -> bool:
     """Tell whether a copy of the instruction does the same anywhere."""
-    detail = _detail(instruction)
+    detail = detail_of(instruction)
     plain = instruction.flow is Flow.NEXT and not detail.row.refusal
     return plain and instruction.pc_relative is None and not detail.apx
 
@@ -355,7 +222,7 @@ def relocate(
         if len(run) == 1 and _is_plain(first):
             # Most instructions are like this: no need to build anything.
             code = first.code
-            jump = _any_jump(first.arch.bits, to + len(code), back)
+            jump = any_jump(first.arch.bits, to + len(code), back)
             boundaries = ((0, first.address), (len(code), back & first.arch.address_mask))
             return Relocated(to, code + jump, Fixups.NONE, boundaries)
         return _Run(run, to, back, expand_calls=expand_calls).build()
@@ -365,4 +232,4 @@ def relocate(
             address=first.address,
             hint="say where the copy of several instructions goes on (back=)",
         )
-    return _step_copy(first, to)
+    return step_copy(first, to)
