@@ -9,12 +9,18 @@ import subprocess
 import time
 from pathlib import Path
 
+import uprobes
+
 HERE = Path(__file__).parent
 VICTIMS = HERE / "victims"
 PATIENCE = 120.0
 """Seconds after which a victim is taken to hang. Never a figure that a test asserts."""
 
 METHODS = ("inline", "step", "boost", "emulate")
+
+
+FLAGS = {"openmp": ["-fopenmp"]}
+"""What a compiler needs besides the usual."""
 
 
 def build(name, directory, gcc):
@@ -30,6 +36,7 @@ def build(name, directory, gcc):
         "-Wextra",
         "-Werror",
         "-pthread",
+        *FLAGS.get(name, ()),
         "-o",
         str(program),
         *sources,
@@ -223,3 +230,31 @@ def unprobed(program, *argv, lines=1):
 def refusals(registration):
     """Give the refused places of a registration with their codes."""
     return {error.address: error.code for error in registration.refused}
+
+
+def run_command(argv, output, specs=None, **how):
+    """Run a command, with probes or without, its standard output going to a file.
+
+    Return the output, the exit code and the registration.
+    """
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "LC_ALL": "C"}
+    if specs is None:
+        with open(output, "wb") as out:
+            code = subprocess.run(argv, stdout=out, env=environment, check=False).returncode
+        return output.read_bytes(), code, None
+    # The command has our own standard output: it is exchanged while it starts.
+    kept = os.dup(1)
+    with open(output, "wb") as out:
+        os.dup2(out.fileno(), 1)
+    try:
+        target = uprobes.spawn(argv, env=environment)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    with target:
+        registration = target.register(specs, **how)
+        status = target.run(PATIENCE * 10)
+        assert status is not None, "the program hangs"
+        assert not target.failures
+    code = status.code if status.signal is None else -status.signal
+    return output.read_bytes(), code, registration

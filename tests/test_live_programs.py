@@ -1,18 +1,28 @@
 """Real programs with every function of theirs and of libc probed: their output is the same."""
 
-import os
-import subprocess
+import importlib.util
+import re
 import sys
 from pathlib import Path
 
 import live
 import pytest
 
-import uprobes
-
 pytestmark = pytest.mark.live
 
 TEXT = "".join(f"{number * 7919 % 10007} line {number}\n" for number in range(1500)).encode()
+
+OWN_TESTS = """
+import importlib.util, io, unittest
+names = [f"test.test_{name}" for name in (
+    "base64", "bisect", "colorsys", "copy", "fractions", "heapq", "shlex", "string", "textwrap"
+)]
+suite = unittest.defaultTestLoader.loadTestsFromNames(names)
+result = unittest.TextTestRunner(stream=io.StringIO()).run(suite)
+print(result.testsRun, result.failures, result.errors, len(result.skipped))
+raise SystemExit(result.testsRun % 100)
+"""
+"""Some of Python's own tests, quick ones; a distribution may leave them out."""
 
 PROGRAM = """
 import hashlib, json, threading, zlib
@@ -32,35 +42,22 @@ COMMANDS = {
     "openssl": ["openssl", "dgst", "-sha256", "{file}"],
     "sh": ["sh", "-c", "for i in 1 2 3; do echo $i | cat; done; (exit 5)"],
     "python3": [sys.executable, "-S", "-c", PROGRAM],
+    "tests": [sys.executable, "-S", "-c", OWN_TESTS],
+    "speed": ["openssl", "speed", "-seconds", "1", "-bytes", "64", "sha256"],
 }
 
 
 def run(tmp_path, argv, specs=None, **how):
-    """Run a command with or without probes; return its output, exit code and registration."""
+    """Run a command on a text; with or without probes."""
     file = tmp_path / "text"
     file.write_bytes(TEXT)
     argv = [word.format(file=file) if "{file}" in word else word for word in argv]
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "LC_ALL": "C"}
-    output = tmp_path / ("probed" if specs else "plain")
-    if specs is None:
-        with open(output, "wb") as out:
-            code = subprocess.run(argv, stdout=out, env=environment, check=False).returncode
-        return output.read_bytes(), code, None
-    # The command has our own standard output: it is exchanged while it starts.
-    kept = os.dup(1)
-    with open(output, "wb") as out:
-        os.dup2(out.fileno(), 1)
-    try:
-        target = uprobes.spawn(argv, env=environment)
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-    with target:
-        registration = target.register(specs, **how)
-        status = target.run(live.PATIENCE * 10)
-        assert status is not None, "the program hangs"
-        assert not target.failures
-    return output.read_bytes(), status.code, registration
+    return live.run_command(argv, tmp_path / ("probed" if specs else "plain"), specs, **how)
+
+
+def without_figures(text):
+    """Leave out what is measured."""
+    return re.sub(rb" *([0-9.]+|inf)k?", b" N", text)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +85,41 @@ def test_every_function_of_a_program_and_of_libc_is_probed_and_nothing_changes(
     assert len(hit) > 40
     assert sum(probe.misses for probe in registration.probes) == 0
     assert all(error.code and error.why for error in registration.refused)
+
+
+def test_a_benchmark_runs_to_its_end_with_every_function_probed(tmp_path, needs):
+    """`openssl speed` stops itself by a signal; its figures alone may differ."""
+    needs("openssl", package="openssl")
+    plain, code, _ = run(tmp_path, COMMANDS["speed"])
+    probed, same, registration = run(tmp_path, COMMANDS["speed"], ["openssl:*", "libcrypto:EVP_*"])
+    assert without_figures(probed) == without_figures(plain)
+    assert same == code == 0
+    assert sum(probe.hits for probe in registration.probes) > 1000
+
+
+def test_every_function_of_an_openmp_program_is_probed_and_nothing_changes(tmp_path, build):
+    argv = [str(build("openmp")), "300"]
+    plain, code, _ = run(tmp_path, argv)
+    probed, same, registration = run(tmp_path, argv, ["openmp:*", "libgomp:*", "libc:*"])
+    assert probed == plain
+    assert same == code == 6
+    hit = {probe.location.spec for probe in registration.probes if probe.hits}
+    assert len(hit) > 40
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(
+    importlib.util.find_spec("test.test_bisect") is None, reason="this Python ships no tests"
+)
+def test_python_passes_its_own_tests_with_every_function_probed(tmp_path):
+    argv = COMMANDS["tests"]
+    program = Path(sys.executable).resolve().name
+    plain, code, _ = run(tmp_path, argv)
+    probed, same, registration = run(tmp_path, argv, [f"{program}:*", "libc:*"])
+    assert probed == plain
+    assert same == code
+    assert sum(probe.hits for probe in registration.probes) > 1_000_000
+    assert sum(probe.misses for probe in registration.probes) == 0
 
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("sort", "openssl")]

@@ -266,6 +266,7 @@ class Registrations:
             waiting = [item for item in self._pending if item.pid == process.pid]
             self._pending = [item for item in self._pending if item.pid != process.pid]
         still: list[Pending] = []
+        ready: dict[int, tuple[Registration, list[tuple[Probe, Location]]]] = {}
         for item in waiting:
             if item.given_up:
                 continue
@@ -279,7 +280,14 @@ class Registrations:
                     registration.pending.remove(item.spec)
                 registration.refused += resolution.refused
                 made = [(item.make(location), location) for location in resolution.locations]
-                self._arm(registration, [(p, at) for p, at in made if not p.armed], process)
+                ready.setdefault(id(registration), (registration, []))[1].extend(
+                    (probe, at) for probe, at in made if not probe.armed
+                )
+            except ProbeError as error:
+                registration.refused.append(error)
+        for registration, wanted in ready.values():
+            try:
+                self._arm(registration, wanted, process)
             except ProbeError as error:
                 registration.refused.append(error)
         with self._lock:
