@@ -114,6 +114,12 @@ class ForeignBreakpoint(ProbeError):
     code = "foreign-breakpoint"
 
 
+class Overwritten(ProbeError):
+    """The program changed its code where a breakpoint of ours was: since then nothing was hit."""
+
+    code = "overwritten"
+
+
 class NoSuchProcess(ProbeError):
     """No process has that number (any more)."""
 

@@ -10,12 +10,13 @@ import errno
 import os
 import signal
 import struct
+import time
 
 from uprobes import ptrace
 from uprobes.errors import CannotMap, TargetGone
 from uprobes.maps import read_mappings
 from uprobes.memory import ProcessMemory
-from uprobes.ptrace import WALL, Event, Request, TrapCode
+from uprobes.ptrace import FAULTS, WALL, Event, Request, TrapCode
 from uprobes.tracee import CALL_STOP, Tracee
 
 ALL_SIGNALS = (1 << 64) - 1
@@ -23,6 +24,9 @@ RESTART_CODES = frozenset({512, 513, 514, 516})
 """What the kernel puts in the result while it decides on a restart (include/linux/errno.h)."""
 NO_CALL = (1 << 64) - 1
 SCAN_LIMIT = 1 << 21
+LONGEST_WAY = 20.0
+"""Seconds in which a thread comes to execute one instruction, however busy the machine is."""
+SOON = 0.001
 
 
 def find_call_instruction(pid: int, memory: ProcessMemory, code: bytes) -> int:
@@ -58,6 +62,11 @@ def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
     guard = tracee.process.guard
     if guard is not None:
         site = guard.prepare_call(onward, mask)
+    memory, code = tracee.process.memory, machine.call_instruction
+    if memory.read(site, len(code)) != code:
+        if guard is not None:
+            raise _astray(tracee)
+        site = find_call_instruction(tracee.pid, memory, code)  # the former one is probed now
     ptrace.set_signal_mask(tid, ALL_SIGNALS)
     try:
         registers[machine.ip] = site
@@ -67,7 +76,7 @@ def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
         for register, value in zip(machine.call_arguments, arguments, strict=False):
             registers[register] = value & NO_CALL
         tracee.flush()
-        _run_call(tracee)
+        _run_call(tracee, name)
         result = struct.unpack("<q", struct.pack("<Q", tracee.load()[machine.result]))[0]
     finally:
         tracee.buffer[:] = kept
@@ -142,18 +151,52 @@ def check_end(tracee: Tracee, status: int) -> None:
         raise TargetGone(f"thread {tracee.tid} ended while it made a system call for us")
 
 
-def _run_call(tracee: Tracee) -> None:
+def _run_call(tracee: Tracee, name: str) -> None:
     """Run the borrowed instruction up to the end of its call, whatever else is reported meanwhile.
 
     Not by a single step: its trap, while the program blocks or ignores SIGTRAP, would make the
-    kernel forget the program's own handler (force_sig_info in kernel/signal.c).
+    kernel forget the program's own handler (force_sig_info in kernel/signal.c). Raises CannotMap
+    where the thread runs something else: another one may overwrite the instruction at any moment.
     """
-    stops = 0
-    while stops < 2:
+    begun = False
+    while True:
         ptrace.call(Request.SYSCALL, tracee.tid)
-        _, status = os.waitpid(tracee.tid, WALL)
+        status = _wait_for_end(tracee) if begun else _wait_for_begin(tracee)
         check_end(tracee, status)
-        if status >> 16 == 0 and os.WSTOPSIG(status) == CALL_STOP:
-            stops += 1
-        elif status >> 16 == 0:
-            tracee.hold(os.WSTOPSIG(status), block=False)
+        number = os.WSTOPSIG(status)
+        if status >> 16:
+            continue
+        if number == CALL_STOP:
+            if begun:
+                return
+            begun = True
+            if tracee.peek(tracee.machine.system_call) != tracee.machine.calls[name]:
+                break
+        elif number in FAULTS and not begun and ptrace.signal_info(tracee.tid).synchronous:
+            break
+        else:
+            tracee.hold(number, block=False)
+    raise _astray(tracee)
+
+
+def _wait_for_end(tracee: Tracee) -> int:
+    return os.waitpid(tracee.tid, WALL)[1]
+
+
+def _wait_for_begin(tracee: Tracee) -> int:
+    """Wait for the first stop after a thread was sent to a system call instruction."""
+    begin = now = time.monotonic()
+    while now < begin + LONGEST_WAY:
+        taken, status = os.waitpid(tracee.tid, WALL | os.WNOHANG)
+        if taken:
+            return status
+        time.sleep(0 if now < begin + SOON else SOON)
+        now = time.monotonic()
+    ptrace.call(Request.INTERRUPT, tracee.tid)
+    check_end(tracee, _wait_for_end(tracee))
+    raise _astray(tracee)
+
+
+def _astray(tracee: Tracee) -> CannotMap:
+    tracee.process.no_calls = "the process overwrote the code by which it makes calls for us"
+    return CannotMap(tracee.process.no_calls)

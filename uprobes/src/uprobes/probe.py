@@ -2,12 +2,12 @@
 
 import ctypes
 import enum
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import ssol
 from insn import Instruction, Method, Reason, Verdict
-from uprobes.errors import ProbeError
+from uprobes.errors import Overwritten, ProbeError
 from uprobes.hit import Hit, Return
 from uprobes.location import Location
 
@@ -256,6 +256,16 @@ class ProbePoint:
         point.probes, point.short, point.unplanned = self.probes, self.short, self.unplanned
         point._verdict, point.plan, point.home = self._verdict, self.plan, self.home
         return point
+
+    def overwritten(self, why: str, probes: Iterable[Probe]) -> None:
+        """Note with its probes that the breakpoint was not there any more when it was taken out."""
+        for probe in probes:
+            probe.error = Overwritten(
+                why,
+                spec=probe.location.spec,
+                address=self.address,
+                hint="the program changed its own code; hits after that were not seen",
+            )
 
     @property
     def plan(self) -> "Plan | None":

@@ -12,6 +12,7 @@ from types import FrameType
 from uprobes import (
     ExitStatus,
     NoSuchObject,
+    Overwritten,
     Probe,
     ProbeError,
     Target,
@@ -57,6 +58,8 @@ class Run:
     def refused(self) -> list[ProbeError]:
         """All refusals, those of specs whose object never came included."""
         refused = [error for r in self.registrations for error in r.refused] + self.over_budget
+        errors = [probe.error for probe in self.probes if isinstance(probe, Probe)]
+        refused += [error for error in errors if isinstance(error, Overwritten)]
         told = {error.spec for error in refused}
         never = [spec for r in self.registrations for spec in r.pending if spec not in told]
         why = "no object of that name was mapped before the end"
