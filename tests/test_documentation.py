@@ -80,13 +80,13 @@ def test_the_example_of_a_recording_sees_every_byte_that_was_written(folder):
 
 @pytest.mark.live
 def test_the_example_with_many_probes_reports_those_that_were_hit(folder, running):
-    code = examples("docs/getting-started.md")[1].replace("timeout=5", "timeout=1")
+    code = examples("docs/getting-started.md")[2].replace("timeout=5", "timeout=1")
     printed = run_example("import uprobes\n" + code, folder, pid=running.pid)
     assert re.search(r"libc[\w.]*:str\w+ \d+ 0 \w+ \d+", printed)
 
 
 @pytest.mark.live
 def test_the_example_in_the_manner_of_2009_registers_and_unregisters(folder, running):
-    code = examples("docs/getting-started.md")[2].replace("...", "time.sleep(1)")
+    code = examples("docs/getting-started.md")[3].replace("...", "time.sleep(1)")
     printed = run_example("import time, uprobes\n" + code, folder, pid=running.pid)
     assert "libc:malloc" in printed
