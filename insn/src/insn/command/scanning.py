@@ -11,7 +11,6 @@ from insn.command.failure import CommandError
 from insn.command.progress import progress
 from insn.corpus import FileScan, scan_file
 from insn.forms import METHODS, refusals
-from insn.model import Method
 
 
 def scan(paths: list[str], *, as_json: bool, as_csv: bool, npz: str | None, functions: bool) -> int:
@@ -160,9 +159,36 @@ def _show(found: FileScan, *, functions: bool) -> None:
     for flow, times in sorted(found.flows().items(), key=lambda pair: -pair[1]):
         table.add_row(flow, f"{times:,}", percent(times / total), bar(times / total))
     out.print(table)
+    legend = _reasons(found)
+    if legend:
+        out.print()
+        table = table_of("reason", "means", "instead")
+        for code, (why, hint) in sorted(legend.items()):
+            table.add_row(code, why, Text(hint, "dim"))
+        out.print(table)
     if functions:
         out.print()
         _show_functions(found)
+
+
+def _reasons(found: FileScan) -> dict[str, tuple[str, str]]:
+    """Collect the reasons that were met: by code, the sentence and what to do instead."""
+    met = np.union1d(found.records["verdict"][found.records["length"] > 0], found.entry_verdicts)
+    return {
+        reason.code: (reason.why, reason.hint)
+        for number in met.tolist()
+        for reason in refusals(number).values()
+    }
+
+
+def _entry(methods: int) -> str:
+    """Write which methods the entry of a function allows, the shorter way."""
+    refused = [m.value for n, m in enumerate(METHODS) if not methods >> n & 1]
+    if not refused:
+        return "all"
+    if len(refused) <= len(METHODS) // 2:
+        return f"all but {' '.join(refused)}"
+    return " ".join(m.value for n, m in enumerate(METHODS) if methods >> n & 1) or "none"
 
 
 def _show_functions(found: FileScan) -> None:
@@ -173,7 +199,7 @@ def _show_functions(found: FileScan) -> None:
     numbers = ("address", "size", "instructions", *map(str, METHODS))
     rows: list[tuple[str | Text, ...]] = []
     for name, row in zip(found.names, found.functions, strict=True):
-        entry = " ".join(m.value for n, m in enumerate(Method) if int(row["entry"]) >> n & 1)
+        entry = _entry(int(row["entry"]))
         rows.append(
             (
                 f"{int(row['address']):#x}",
