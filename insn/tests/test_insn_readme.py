@@ -10,6 +10,7 @@ SAYS = [
     r"\d+ instructions",
     r"\d+ direct calls to \d+ places\n\[\d+\]",
     r"True None \[.*\]\n(1\.0|0\.9)",
+    r"jump 0x\w+ 0x\w+ 0x\w+\n0x\w+ e9\w{8}\n\[.*\] \[.*\]",
     "/bin/true .*\n/bin/false ",
 ]
 
