@@ -47,7 +47,7 @@ docs: .venv/made ## docs/_build/html, warnings are errors
 
 bench: .venv/made ## all figures, ours and the peers', in one run
 	@$(BIN)/pip install -q --only-binary :all: --group peers || echo "bench: goes on without Frida"
-	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks --plot .build/coverage.svg
 
 alone: .venv/made ## each package in an environment with only what it declares
 	$(BIN)/python .ci/alone.py

@@ -139,6 +139,7 @@ def main() -> int:
         options.markdown.write_text(markdown(sections), encoding="utf-8")
     if options.plot:
         options.plot.write_text(plot(coverages()[0]), encoding="utf-8")
+        console.print(f"{options.plot} shows where a probe can go")
     ratios = [
         ratio for section in sections for figure in section.figures for ratio in figure.ratios
     ]

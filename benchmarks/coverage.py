@@ -91,7 +91,8 @@ def coverage_table(measured: Sequence[Coverage], missing: str = "") -> Section:
     """Make the table."""
     section = Section(
         "Where a probe can go, by method",
-        "Per cent of a file's function entries, and of all its instructions. All jumps together,"
+        "Per cent of a file's function entries, and of all its instructions, each judged as if it"
+        " were the only one. All jumps together,"
         " then each form: the plain one of 5 bytes, a short one to a hole in padding, a punned one"
         " whose last bytes are the next instruction's. What takes none of them takes a trap.",
     )
