@@ -90,14 +90,19 @@ def resolve(a: Assembler, **symbols: int) -> bytes:
 class Machine:
     """Runs one program from chosen registers and flags, and shows those after.
 
-    With a `body`, the code of a function, its return runs the program.
+    With a `body`, the code of a function, its return runs the program. With `trap` it begins with a
+    breakpoint.
     """
 
-    def __init__(self, arena: Arena, program, place: Placement, body: bytes = b"") -> None:
+    def __init__(
+        self, arena: Arena, program, place: Placement, body: bytes = b"", *, trap: bool = False
+    ) -> None:
         self.arena = arena
         self.body = body
         self.generated = assemble(program, arena.base + 0x1000, place, returns=bool(body))
         entering = Assembler(arena.base)
+        if trap:
+            entering.int3()
         entering.push("rbx")
         for register in ("rbp", "r12", "r13", "r14", "r15"):
             entering.push(register)
