@@ -92,12 +92,14 @@ def test_a_wild_pointer_leaves_an_empty_marked_field(arena, pointer):
             Field("word", Word(Argument(0), 0, 4)),
             Field("string", String(Argument(0), 20)),
             Field("bytes", Bytes(Argument(0), 9)),
+            Field("behind", Bytes(Word(Argument(0)), 5)),
+            Field("text behind", String(Word(Argument(0)), 5)),
             Field("arg0", Argument(0)),
         )
     )
     content, unreadable = record_of(arena, record, rdi=pointer)
-    assert unreadable == {"word", "string", "bytes"}
-    assert content["word"] + content["string"] + content["bytes"] == bytes(33)
+    assert unreadable == {"word", "string", "bytes", "behind", "text behind"}
+    assert b"".join(content[name] for name in unreadable) == bytes(43)
     assert content["arg0"] == struct.pack("<Q", pointer)
 
 

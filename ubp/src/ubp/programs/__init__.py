@@ -43,8 +43,9 @@ from ubp.programs.values import (
     Word,
     is_signed,
 )
-from ubp.programs.x86_64 import assemble
+from ubp.programs.x86_64 import assemble, prepare
 from ubp.programs.x86_64_restore import restore_all
+from ubp.programs.x86_64_template import Template, put
 
 __all__ = [
     "Action",
@@ -89,6 +90,7 @@ __all__ = [
     "String",
     "Sum",
     "TableLayout",
+    "Template",
     "Tid",
     "Time",
     "Truth",
@@ -103,6 +105,8 @@ __all__ = [
     "parse",
     "parse_field",
     "parse_value",
+    "prepare",
+    "put",
     "record_dtype",
     "record_fields",
     "restore_all",

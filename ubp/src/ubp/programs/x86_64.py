@@ -28,12 +28,20 @@ def assemble(
     With `returns` it runs when the function returns that begins there. Raises ProgramError:
     `no-such-value`, `no-ring`, `no-table`, `needs-system-call`, `too-large`, `out-of-reach`.
     """
+    return put(prepare(program, place, returns=returns), origin, place)
+
+
+def prepare(program: Program, place: Placement, *, returns: bool = False) -> Template:
+    """Make what `put` puts at an address: the same for all places that differ in addresses only.
+
+    Raises what `assemble` raises, but for `out-of-reach`.
+    """
     shape = shape_of(program, place, returns)
     if program == Program() and not returns:
         shape = replace(shape, dead=matters_to_count(place.dead))
     else:
         shape = replace(shape, dead=matters(place.dead, MOST_DEAD))
-    return put(_template(shape), origin, place)
+    return _template(shape)
 
 
 @lru_cache(maxsize=4096)

@@ -175,11 +175,22 @@ class Recorder:
         """Copy memory into the slot, zeros behind what came."""
         a, values = self.values.a, self.values
         values.frame.touch(*guard.TOUCHED)
+        nothing, came, unreadable = values.new_label(), values.new_label(), values.fail
+        values.fail = nothing
         values.load(value.base, self.pool[0], self.pool[1:])
+        values.fail = unreadable
         a.mov("rax", self.pool[0])
         a.mov("rdx", value.size)
         a.lea("rcx", Mem(self.slot, place.offset))
         guard.call(values)
+        a.label(came)
+
+        def no_address() -> None:
+            a.label(nothing)
+            a.mov("rax", 0)
+            a.jump(came)
+
+        values.frame.cold(no_address)
         end = Mem(self.slot, place.offset, index="rcx")
         clear, full = values.new_label(), values.new_label()
         loop, found = values.new_label(), values.new_label()

@@ -237,6 +237,12 @@ class ReturnProgram:
         frame.end(keep=8)
         a.ret()
 
+    def _went_back(self) -> None:
+        """The clocks of two CPUs differ by more than the call took: it took no time."""
+        self.a.label("went back")
+        self.a.mov("rcx", 0)
+        self.a.jump("elapsed")
+
     def _find(self, values: Values) -> str:
         """Return the register with the entry's address; its clock is read."""
         a, frame = self.a, self.back
@@ -261,7 +267,10 @@ class ReturnProgram:
             a.mov(Mem(entry, THREAD), "rcx")
         if self.timed:
             a.arithmetic("sub", "rcx", Mem(entry, TIME))
+            a.jump_if("b", "went back")
+            a.label("elapsed")
             a.mov(Mem(entry, TIME), "rcx")
+            frame.cold(self._went_back)
         frame.reserved.add(entry)
 
         def search() -> None:
