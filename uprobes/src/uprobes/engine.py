@@ -240,6 +240,7 @@ class Engine:
                     if tracee.interrupted:
                         tracee.interrupted = False
                         self.signals.restart_call(tracee)
+                        self.signals.find_lost_trap(tracee)
                     self.go_on(tracee)
             elif event:
                 self.lifetimes.on_event(tracee, Event(event))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import insn
 import ubp
 from insn import Verdict
-from uprobes import inject
+from uprobes import inject, ptrace
 from uprobes.area import AreaMapper
 from uprobes.attaching import read_status
 from uprobes.errors import CannotMap, ProbeError
@@ -131,10 +131,14 @@ class Process(Planning):
         if self.guard is not None and not self.guard.stands():
             self.loses_guard = True
             self.caller = caller
+            info = ptrace.signal_info(caller.tid)
             try:
                 self.guard.reinstate()
             finally:
                 self.caller = None
+                # Whoever takes this stop looks at why it came.
+                with contextlib.suppress(OSError):
+                    ptrace.set_signal_info(caller.tid, info)
 
     @contextlib.contextmanager
     def borrowed_stack(self, size: int) -> Iterator[int]:

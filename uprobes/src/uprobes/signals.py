@@ -204,6 +204,27 @@ class Signals:
         registers[machine.result] = number
         registers[machine.ip] -= len(machine.call_instruction)
 
+    def find_lost_trap(self, tracee: Tracee) -> None:
+        """Make up for a trap that the program took from a thread that we interrupted.
+
+        Whoever sets SIGTRAP to be ignored drops the traps of all threads that have not been
+        reported yet (do_sigaction in kernel/signal.c).
+        """
+        process, registers = tracee.process, tracee.registers
+        ip, step = registers[process.machine.ip], tracee.step
+        if step is None:
+            point = process.points.get(ip - tracee.skew)
+            if point is not None and not point.short and not trap_waits(tracee.tid):
+                registers[process.machine.ip] = point.address
+        elif (
+            step.plan.copy is not None
+            and ip != step.plan.copy.address
+            and Fixups.SYSTEM_CALL not in step.plan.fixups
+            and not trap_waits(tracee.tid)
+            and process.stepper.after_step(step, registers, process.memory)
+        ):
+            tracee.step = None
+
     def give_up_step(self, tracee: Tracee) -> None:
         """End a step of a stopped thread now, done or not done, so that it can run without us."""
         process, step = tracee.process, tracee.step
@@ -246,6 +267,11 @@ def signals_pending(tid: int) -> bool:
     """Tell whether a signal that is not blocked waits for a thread."""
     masks = signal_sets(tid)
     return bool((masks.get("SigPnd", 0) | masks.get("ShdPnd", 0)) & ~masks.get("SigBlk", 0))
+
+
+def trap_waits(tid: int) -> bool:
+    """Tell whether a trap waits for a thread to take notice of it."""
+    return bool(signal_sets(tid).get("SigPnd", 0) >> (signal.SIGTRAP - 1) & 1)
 
 
 def has_handler(tid: int, number: int) -> bool:
