@@ -97,7 +97,9 @@ def trampoline(windows, row, bias, at, counter, dead, random):
     while content:
         run.append(insn.X86_64.decode(content, address + bias))
         content, address = content[run[-1].length :], address + run[-1].length
-    copy = insn.relocate(run, at + len(code), back=run[-1].end, expand_calls=True)
+    copy = insn.relocate(
+        run, at + len(code), back=run[-1].end, expand_calls=True, balanced=random.random() < 0.5
+    )
     return bytes(code) + copy.code
 
 

@@ -5,6 +5,7 @@ somewhere; what must be the same is what `test_x86_cpu` compares, faults include
 """
 
 import dataclasses
+import functools
 import os
 import struct
 from random import Random
@@ -22,6 +23,9 @@ NOWHERE, NO_ADDRESS = 0x6000_0000, 1 << 60
 
 # architecture | instructions | registers by number | whether the call itself faults
 CALLS = """
+x86_64 | e87b000000 | | no
+x86_64 | 55 e87a000000 | | no
+x86_32 | e87b000000 | | no
 x86_64 | ffd0 | 0=landing | no
 x86_64 | 41ffd7 | 15=landing | no
 x86_64 | 3effd1 | 1=landing | no
@@ -96,8 +100,10 @@ def memory_of(arch):
     return word * (2 * AREA // len(word))
 
 
+@pytest.mark.parametrize("balanced", [False, True], ids=["", "balanced"])
 @pytest.mark.parametrize("line", [line for line in CALLS.splitlines() if line])
-def test_a_call_in_a_copy_does_what_the_call_does(harness, line):
+def test_a_call_in_a_copy_does_what_the_call_does(harness, monkeypatch, line, balanced):
+    monkeypatch.setattr(insn, "relocate", functools.partial(insn.relocate, balanced=balanced))
     name, text, registers, faults = (part.strip() for part in line.split("|"))
     arch = insn.arch(name)
     run = run_of(arch, text)
@@ -129,10 +135,13 @@ def test_a_call_that_is_not_last_is_refused(text):
         insn.relocate(run, 0x2000_0000, back=run[-1].end, expand_calls=True)
 
 
-def test_where_a_call_is_under_way_the_stack_pointer_is_known():
+@pytest.mark.parametrize("balanced", [False, True])
+def test_where_a_call_is_under_way_the_stack_pointer_is_known(balanced):
     for text in ("ffd0", "ffd4", "ff10", "ff542408"):
         run = run_of(insn.arch("x86_64"), text)
-        copy = insn.relocate(run, 0x2000_0000, back=run[-1].end, expand_calls=True)
+        copy = insn.relocate(
+            run, 0x2000_0000, back=run[-1].end, expand_calls=True, balanced=balanced
+        )
         pushed, height, at = dict(copy.pushed), 0, 0
         code = copy.code
         while True:
@@ -146,7 +155,21 @@ def test_where_a_call_is_under_way_the_stack_pointer_is_known():
             assert change is not None
             height -= change
             at += moved.length
-        assert copy.overwrites == max([*pushed.values(), 0])
+            if moved.flow is insn.Flow.CALL:
+                assert copy.code[at] == 0xCC  # nobody returns there
+                assert moved.target == copy.address + at + 1
+                at += 1
+        assert 8 <= copy.overwrites <= 24
+
+
+def test_a_balanced_copy_makes_one_call():
+    for text in ("e87b000000", "ffd0", "ffd4", "ff10"):
+        run = run_of(insn.arch("x86_64"), text)
+        for balanced in (False, True):
+            copy = insn.relocate(
+                run, 0x2000_0000, back=run[-1].end, expand_calls=True, balanced=balanced
+            )
+            assert copy.code.count(b"\xe8\x01\0\0\0\xcc") == balanced
 
 
 def test_the_harness_notices_a_call_that_pushes_the_wrong_address(harness, monkeypatch):

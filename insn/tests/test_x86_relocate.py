@@ -37,14 +37,13 @@ def test_a_copy_is_what_the_corpus_says(case):
     arch, text, to, how, *expected = case
     run = decode_run(arch, text)
     back = None if how == "step" else run[-1].end
+    options = {"expand_calls": how in ("calls", "balanced"), "balanced": how == "balanced"}
     if len(expected) == 1:
         with pytest.raises(insn.NotRelocatable) as caught:
-            insn.relocate(run, int(to, 0), back=back, expand_calls=how == "calls")
+            insn.relocate(run, int(to, 0), back=back, **options)
         assert caught.value.code == expected[0]
         return
-    assert (
-        written(insn.relocate(run, int(to, 0), back=back, expand_calls=how == "calls")) == expected
-    )
+    assert written(insn.relocate(run, int(to, 0), back=back, **options)) == expected
 
 
 def copies(per_row, to, back):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from insn.errors import UnknownArchitecture
 
 if TYPE_CHECKING:
-    from insn.model import Effects, Instruction, Memory, Registers, Relocated, Verdict
+    from insn.model import Calls, Effects, Instruction, Memory, Registers, Relocated, Verdict
 
 Emulator = Callable[["Registers", "Memory"], None]
 
@@ -63,7 +63,7 @@ class Arch:
     text: Callable[["Instruction"], str]
     effects: Callable[["Instruction"], "Effects"]
     judge: Callable[["Instruction"], "Verdict"]
-    relocate: Callable[[Sequence["Instruction"], int, int | None, bool], "Relocated"]
+    relocate: Callable[[Sequence["Instruction"], int, int | None, "Calls"], "Relocated"]
     emulator: Callable[["Instruction"], Emulator]
     only_moves_ip: Callable[["Instruction"], bool]
     jump: Callable[[int, int], bytes]

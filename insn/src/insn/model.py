@@ -36,6 +36,16 @@ class Flow(enum.Enum):
     FAR = "far transfer"
 
 
+class Calls(enum.Enum):
+    """What a copy that runs freely does about a call that comes last."""
+
+    REFUSE = "refuse"
+    EXPAND = "expand"
+    """It pushes the original return address, and jumps."""
+    BALANCE = "balance"
+    """The same, but the CPU's return predictor is told that something was called."""
+
+
 class PcRelativeKind(enum.Enum):
     """What the field that counts from the program counter addresses."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from insn.errors import NotRelocatable
-from insn.model import Instruction, Relocated
+from insn.model import Calls, Instruction, Relocated
 
 
 def relocate(
@@ -13,6 +13,7 @@ def relocate(
     *,
     back: int | None = None,
     expand_calls: bool = False,
+    balanced: bool = False,
 ) -> Relocated:
     """Make a copy of one instruction, or of several that follow each other, that runs at the
     address `to`.
@@ -23,6 +24,10 @@ def relocate(
     original return address by itself, and then jump: it is not a call any more, which a shadow
     stack would notice and the CPU's return predictor does. Registers and flags are those of a
     call; an indirect call may overwrite a little more of the stack (`Relocated.overwrites`).
+    The CPU predicts returns by the calls that it saw: without one, not only the return of the
+    called function is mispredicted, but those of all its callers, too. With `balanced`, a call
+    to the next instruction makes up for it; then there are a few more places where a thread
+    stands in the midst of a call (`Relocated.pushed`).
 
     Raises NotRelocatable with the reason, OutOfReach when a memory operand cannot be reached from
     `to`.
@@ -37,4 +42,5 @@ def relocate(
                 address=after.address,
                 hint="relocate each run by itself",
             )
-    return run[0].arch.relocate(run, to, back, expand_calls)
+    calls = (Calls.BALANCE if balanced else Calls.EXPAND) if expand_calls else Calls.REFUSE
+    return run[0].arch.relocate(run, to, back, calls)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from insn.errors import NotRelocatable, OutOfReach
-from insn.model import Fixups, Flow, Instruction, Method, Relocated
+from insn.model import Calls, Fixups, Flow, Instruction, Method, Relocated
 from insn.reasons import REASONS
-from insn.x86_calls import pieces
+from insn.x86_calls import Piece, indirect, pushes
 from insn.x86_copies import DIRECT, any_jump, detail_of, displaced, far_jump, near_jump, require
 from insn.x86_detail import Detail
 from insn.x86_step import step_copy
@@ -18,13 +18,11 @@ _NEVER_FALLS_THROUGH = frozenset({Flow.JUMP, Flow.INDIRECT_JUMP, Flow.RETURN}) |
 class _Run:
     """Builds the copy of several instructions that runs freely."""
 
-    def __init__(
-        self, run: Sequence[Instruction], to: int, back: int, *, expand_calls: bool
-    ) -> None:
+    def __init__(self, run: Sequence[Instruction], to: int, back: int, calls: Calls) -> None:
         self.run = run
         self.to = to
         self.back = back & run[0].arch.address_mask
-        self.expand_calls = expand_calls
+        self.calls = calls
         self.bits = run[0].arch.bits
         self.code = bytearray()
         self.boundaries: list[tuple[int, int]] = []
@@ -47,7 +45,8 @@ class _Run:
         self.boundaries.append((len(self.code), address & self.run[0].arch.address_mask))
 
     def build(self) -> Relocated:
-        method = Method.JUMP if self.expand_calls or len(self.run) > 1 else Method.BOOST
+        alone = self.calls is Calls.REFUSE and len(self.run) == 1
+        method = Method.BOOST if alone else Method.JUMP
         for instruction in self.run:
             require(instruction, method)
             self.starts[instruction.address] = len(self.code)
@@ -150,7 +149,7 @@ class _Run:
 
     def call(self, instruction: Instruction, detail: Detail) -> None:
         """Push the original return address, then jump."""
-        if not self.expand_calls:
+        if self.calls is Calls.REFUSE:
             why = REASONS["pushes-address"]
             raise NotRelocatable(why.why, address=instruction.address, hint=why.hint)
         if instruction is not self.run[-1]:
@@ -173,24 +172,25 @@ class _Run:
                 address=instruction.address,
                 hint="use step",
             )
-        pushed = instruction.end & instruction.arch.address_mask
-        if self.bits == 64:
-            self.code += b"\xff\x35\0\0\0\0"
-            self.constants.append((len(self.code) - 4, pushed.to_bytes(8, "little")))
-        else:
-            self.code += b"\x68" + pushed.to_bytes(self.bits // 8, "little")
+        self.pieces(instruction, pushes(instruction, self.calls))
         self.boundary(target)
         self.jump(target)
 
     def indirect_call(self, instruction: Instruction, detail: Detail) -> None:
         """See `x86_calls`: each instruction of it is a place where the call has not happened."""
-        for piece in pieces(instruction, detail):
-            if piece.pushed:
+        self.pieces(instruction, indirect(instruction, detail, self.calls))
+
+    def pieces(self, instruction: Instruction, pieces: Sequence[Piece]) -> None:
+        """Write instructions that stand for parts of a call."""
+        begin = len(self.code)
+        for piece in pieces:
+            if len(self.code) > begin:
                 self.boundary(instruction.address)
-                self.pushed.append((len(self.code), piece.pushed))
-            self.overwrites = max(self.overwrites, piece.pushed)
-            if piece.operand and detail.pc_relative:
-                self.memory(replace(instruction, code=piece.code), detail)
+                if piece.pushed:
+                    self.pushed.append((len(self.code), piece.pushed))
+            self.overwrites = max(self.overwrites, piece.overwrites)
+            if piece.operand and detail_of(instruction).pc_relative:
+                self.memory(replace(instruction, code=piece.code), detail_of(instruction))
                 continue
             self.code += piece.code
             if piece.constant:
@@ -213,9 +213,7 @@ def _is_plain(instruction: Instruction) -> bool:
     return plain and instruction.pc_relative is None and not detail.apx
 
 
-def relocate(
-    run: Sequence[Instruction], to: int, back: int | None, expand_calls: bool
-) -> Relocated:
+def relocate(run: Sequence[Instruction], to: int, back: int | None, calls: Calls) -> Relocated:
     """Make the copy; see `insn.relocate`."""
     first = run[0]
     if back is not None:
@@ -225,7 +223,7 @@ def relocate(
             jump = any_jump(first.arch.bits, to + len(code), back)
             boundaries = ((0, first.address), (len(code), back & first.arch.address_mask))
             return Relocated(to, code + jump, Fixups.NONE, boundaries)
-        return _Run(run, to, back, expand_calls=expand_calls).build()
+        return _Run(run, to, back, calls).build()
     if len(run) > 1:
         raise NotRelocatable(
             "only one instruction can be single-stepped at a time",
