@@ -89,7 +89,7 @@ LEADS = st.sampled_from(
 
 
 @pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(prefixes=PREFIXES, lead=LEADS, rest=st.binary(min_size=12, max_size=20))
 def test_scan_agrees_with_decode_behind_any_prefixes(arch, prefixes, lead, rest):
     assert_agrees(prefixes + lead + rest, arch)
@@ -124,6 +124,7 @@ def test_scan_agrees_with_decode_on_vector_prefixes_with_any_fields():
         assert from_record(record) == one_by_one(code[start:], BASE + start, insn.X86_64)
 
 
+@pytest.mark.slow
 def test_scan_agrees_with_decode_on_all_of_libc_text():
     stretch = max(open_image(LIBC).text, key=lambda stretch: len(stretch.code))
     records = scan(stretch.code, stretch.address)
@@ -234,3 +235,15 @@ def test_threads_that_scan_at_once_get_the_same_answers(monkeypatch):
         found = list(pool.map(lambda piece: scan(piece, BASE), pieces))
     for piece, records in zip(pieces, found, strict=True):
         assert (records == scan(piece, BASE)).all()
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
+def test_scan_agrees_with_decode_on_megabytes_of_random_bytes(arch):
+    code = random.Random(f"4 {arch.name}").randbytes(4 << 20)
+    records = scan(code, BASE, arch)
+    ends = records["address"] + np.maximum(records["length"], 1)
+    assert (ends[:-1] == records["address"][1:]).all()
+    for record in records[::16]:
+        start = int(record["address"]) - BASE
+        assert from_record(record) == one_by_one(code[start : start + 16], BASE + start, arch)

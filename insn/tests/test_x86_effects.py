@@ -91,7 +91,7 @@ def by_iced(instruction, factory):
 def test_registers_and_flags_are_those_that_iced_names(mode):
     factory = iced_x86.InstructionInfoFactory()
     compared = 0
-    for instruction in samples(Random(3), 3, modes=(mode,)):
+    for instruction in samples(Random(3), 2, modes=(mode,)):
         detail = instruction.detail
         refused = detail.row.refusal in ("privileged", "port-io", "far-transfer")
         if detail.apx or refused or (found := by_iced(instruction, factory)) is None:
@@ -154,7 +154,7 @@ def test_the_stack_moves_by(arch, code, stack):
 
 
 def test_the_stack_moves_as_iced_says():
-    for instruction in samples(Random(4), 3, modes=(64, 32)):
+    for instruction in samples(Random(4), 2, modes=(64, 32)):
         stack = insn.effects(instruction).stack
         theirs = iced_x86.Decoder(instruction.detail.mode, instruction.code).decode()
         known = instruction.detail.row.refusal or instruction.detail.apx or theirs.is_invalid

@@ -1,7 +1,7 @@
 """Whatever the bytes are, only errors of this package come out."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import insn
@@ -21,9 +21,26 @@ CODE = st.tuples(st.lists(HEADS, max_size=5), st.binary(max_size=16)).map(
 ADDRESSES = st.one_of(st.integers(0, 1 << 47), st.integers(0, (1 << 64) - 1))
 
 
-@settings(max_examples=1500, deadline=None)
-@given(code=CODE, address=ADDRESSES, name=st.sampled_from(NAMES), to=ADDRESSES)
+ANYTHING = given(code=CODE, address=ADDRESSES, name=st.sampled_from(NAMES), to=ADDRESSES)
+
+
+@settings(max_examples=400, deadline=None)
+@ANYTHING
 def test_no_bytes_make_anything_but_an_error_of_this_package(code, address, name, to):
+    ask_everything(code, address, name, to)
+
+
+@pytest.mark.torture
+@settings(max_examples=50_000, deadline=None, suppress_health_check=list(HealthCheck))
+@ANYTHING
+def test_no_bytes_of_fifty_thousand_make_anything_but_an_error_of_this_package(
+    code, address, name, to
+):
+    ask_everything(code, address, name, to)
+
+
+def ask_everything(code, address, name, to):
+    """Decode, judge, copy, emulate and describe whatever the bytes begin with."""
     arch = insn.arch(name)
     address &= arch.address_mask
     to &= arch.address_mask
@@ -41,6 +58,8 @@ def test_no_bytes_make_anything_but_an_error_of_this_package(code, address, name
         except insn.NotRelocatable:
             continue
         assert copy.boundaries[0] == (0, instruction.address & arch.address_mask)
+    effects = insn.effects(instruction)
+    assert effects.may_fault in (True, False)
     try:
         insn.emulator(instruction)
         made = True
@@ -49,7 +68,7 @@ def test_no_bytes_make_anything_but_an_error_of_this_package(code, address, name
     assert made == verdict.allows(Method.EMULATE)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(code=CODE, address=ADDRESSES, name=st.sampled_from(NAMES))
 def test_the_same_bytes_are_the_same_instruction_and_what_follows_does_not_matter(
     code, address, name
