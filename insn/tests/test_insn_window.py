@@ -216,17 +216,15 @@ def test_cold_parts_are_not_taken_for_functions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "share"),
-    [
-        (SYSTEM / "libc.so.6", 0.99),
-        (SYSTEM / "libcrypto.so.3", 0.99),
-        (Path("/usr/bin/python3"), 0.985),
-    ],
+    "path", [SYSTEM / "libc.so.6", SYSTEM / "libcrypto.so.3", Path("/usr/bin/python3")]
 )
-def test_nearly_every_function_can_take_a_jump_and_the_rest_has_a_reason(path, share):
+def test_nearly_every_function_can_take_a_jump_and_the_rest_has_a_reason(path):
     found = entries(open_image(path))
+    plain = Windows(found.code).judge(found.addresses)["reason"] == 0
+    assert plain.mean() >= 0.99
     allowed = found.allowing(Method.JUMP)
-    assert allowed.mean() >= share
+    assert allowed.mean() >= 0.999
+    assert (allowed | ~plain).all()
     for index in np.flatnonzero(~allowed).tolist():
         assert found.refusals(index)[Method.JUMP].why
 

@@ -101,8 +101,9 @@ def entries(image: Image, code: CodeMap | None = None) -> Entries:
 
 
 def _refuse_jumps(records: NDArray[np.void], code: CodeMap) -> None:
-    """Take `jump` away where the window forbids it though the instruction does not."""
-    reasons = Windows(code).judge(records["address"])["reason"]
+    """Take `jump` away where no form of it fits, though the instruction does not forbid it."""
+    rows = Windows(code).judge(records["address"])
+    reasons = np.where(rows["form"] == 0, rows["reason"], 0)
     bit = np.uint8(1 << METHODS.index(Method.JUMP))
     wrong = np.flatnonzero((reasons != 0) & (records["methods"] & bit != 0))
     records["methods"][wrong] &= ~bit
