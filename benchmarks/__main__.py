@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.bulk import bulk_costs
-from benchmarks.coverage import coverage_table, coverages, plot
+from benchmarks.coverage import coverage_table, coverages, plot, reasons_table
 from benchmarks.draining import drain_costs
 from benchmarks.generated import generated_costs
 from benchmarks.hits import crowd_costs, hit_costs, placements, slow_down
@@ -81,6 +81,7 @@ def patch(rounds: int) -> Iterator[Section]:
 def coverage(_rounds: int) -> Iterator[Section]:
     """Where a probe can go, by method."""
     yield coverage_table(*coverages())
+    yield reasons_table(coverages()[0])
 
 
 SECTIONS: dict[str, Callable[[int], Iterator[Section]]] = {

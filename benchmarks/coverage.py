@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,7 @@ from benchmarks.victims import libc_path
 from insn import JumpForm, Method
 from insn.forms import METHODS
 from insn.survey import entries
-from insn.window import JUMP_FORMS
+from insn.window import JUMP_FORMS, REASONS
 
 ENTRIES_GOAL = Goal(99, at_most=False)
 KINDS = ("jump", "short jump", "punned jump", "trap", "with a handler only", "refused")
@@ -32,6 +33,8 @@ class Coverage:
 
     name: str
     counts: tuple[int, ...]
+    reasons: tuple[tuple[str, int], ...] = ()
+    """Why not a plain jump, and how often: the most frequent first."""
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -52,30 +55,31 @@ def files() -> Iterator[tuple[str, Path]]:
     yield "python3", next(iter(libraries), program)
 
 
-def _counts(name: str, methods: NDArray[np.uint8], forms: NDArray[np.uint8]) -> Coverage:
+def _counts(name: str, methods: NDArray[np.uint8], rows: NDArray[np.void]) -> Coverage:
+    forms = rows["form"]
     jumps = [int(np.count_nonzero(forms == JUMP_FORMS.index(form))) for form in FORMS]
     none = forms == 0
     trap = none & (methods >> METHODS.index(Method.TRAP) & 1 != 0)
     other = none & ~trap & (methods != 0)
     rest = [int(np.count_nonzero(kind)) for kind in (trap, other, none & ~trap & ~other)]
-    return Coverage(name, (*jumps, *rest))
+    codes = [reason.code if reason else "" for reason in REASONS]
+    reasons = Counter(codes[number] for number in rows["reason"].tolist() if number)
+    return Coverage(name, (*jumps, *rest), tuple(reasons.most_common()))
 
 
-def of_file(name: str, path: Path) -> tuple[Coverage, Coverage]:
-    """Judge every function entry of a file, and every instruction."""
+def of_file(name: str, path: Path) -> tuple[Coverage, ...]:
+    """Judge every function entry of a file, all of them at once, and every instruction."""
     image = insn.open_image(path)
     code = insn.CodeMap(image)
     windows = insn.Windows(code)
     found = entries(image, code)
     every = code.instructions
     every = every[every["length"] > 0]
+    methods = found.records["methods"]
     return (
-        _counts(
-            f"{name}: function entries",
-            found.records["methods"],
-            windows.judge(found.addresses)["form"],
-        ),
-        _counts(f"{name}: instructions", every["methods"], windows.judge(every["address"])["form"]),
+        _counts(f"{name}: function entries", methods, windows.judge(found.addresses)),
+        _counts(f"{name}: entries, all at once", methods, windows.plan(found.addresses)),
+        _counts(f"{name}: instructions", every["methods"], windows.judge(every["address"])),
     )
 
 
@@ -92,7 +96,7 @@ def coverage_table(measured: Sequence[Coverage], missing: str = "") -> Section:
     section = Section(
         "Where a probe can go, by method",
         "Per cent of a file's function entries, and of all its instructions, each judged as if it"
-        " were the only one. All jumps together,"
+        " were the only one; and of the entries when all are patched at once. All jumps together,"
         " then each form: the plain one of 5 bytes, a short one to a hole in padding, a punned one"
         " whose last bytes are the next instruction's. What takes none of them takes a trap.",
     )
@@ -107,6 +111,22 @@ def coverage_table(measured: Sequence[Coverage], missing: str = "") -> Section:
         )
     if missing:
         section.figures.append(Figure("libcrypto", note=f"not measured: {missing}"))
+    return section
+
+
+def reasons_table(measured: Sequence[Coverage]) -> Section:
+    """Make the table of reasons."""
+    section = Section(
+        "Why not a plain jump",
+        "Per cent of the same places by reason; another form may fit there all the same.",
+    )
+    for coverage in measured:
+        total = sum(coverage.counts)
+        ratios = tuple(Ratio(code, 100 * count / total) for code, count in coverage.reasons)
+        figure = Figure(
+            coverage.name, (float(sum(n for _, n in coverage.reasons)),), "places", ratios
+        )
+        section.figures.append(figure)
     return section
 
 

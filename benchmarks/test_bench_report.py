@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.coverage import Coverage, coverage_table, plot
+from benchmarks.coverage import Coverage, coverage_table, plot, reasons_table
 from benchmarks.report import (
     Figure,
     Goal,
@@ -94,3 +94,14 @@ def test_entries_have_a_goal_and_instructions_none():
         ]
     )
     assert [figure.ratios[0].met for figure in section.figures] == [True, None]
+
+
+def test_reasons_are_shares_of_all_places():
+    reasons = (("entered-inside", 30), ("no-room", 10))
+    section = reasons_table([Coverage("x: instructions", (160, 20, 10, 10, 0, 0), reasons)])
+    (figure,) = section.figures
+    assert figure.rounds == (40.0,)
+    assert {ratio.to: ratio.value for ratio in figure.ratios} == {
+        "entered-inside": 15.0,
+        "no-room": 5.0,
+    }
