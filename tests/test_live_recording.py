@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -394,3 +395,14 @@ def test_a_recording_is_saved_by_the_interface_too(records, tmp_path):
     assert len(loaded.records) == 100
     assert loaded.places[0].hits == 100
     assert 0 < loaded.error_ns < 1_000_000
+
+
+def test_a_spawned_program_does_not_begin_before_it_is_run(build):
+    argv = [str(build("records")), "1", "10"]
+    with uprobes.spawn(argv) as target:
+        recording = target.record(["work", "libc:pthread_create"], "tid")
+        time.sleep(0.05)
+        assert live.process_state(target.pid) == "t"
+        assert recording.pending == ["libc:pthread_create"]
+        target.kill()
+        assert target.run(live.PATIENCE).signal == signal.SIGKILL

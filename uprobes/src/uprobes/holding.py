@@ -142,12 +142,13 @@ class Holding:
 
     @contextlib.contextmanager
     def held(self, process: "Process") -> Iterator[list[Tracee]]:
-        """Keep all threads of a process stopped for a while."""
+        """Keep all threads of a process stopped for a while; those that were stay so."""
+        stopped = {t.tid for t in process.tracees.values() if t.state is State.STOPPED}
         held = self.quiesce(list(process.tracees.values()))
         try:
             yield held
         finally:
-            self.release(held)
+            self.release([tracee for tracee in held if tracee.tid not in stopped])
 
     def with_one(self, process: "Process", work: Callable[[Tracee], object]) -> None:
         """Do something with one stopped thread of a process; it goes on afterwards if it was
