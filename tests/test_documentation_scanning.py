@@ -23,7 +23,7 @@ def run_example(number, folder):
 def test_the_example_with_numpy_counts_instructions_and_entries(tmp_path):
     instructions, relative, entries = run_example(0, tmp_path)
     assert re.fullmatch(r"[\d,]{6,} instructions, [34]\.\d\d bytes long", instructions)
-    assert re.fullmatch(r"[\d,]+ address memory from the program counter", relative)
+    assert re.fullmatch(r"[\d,]+ access memory at a distance from the program counter", relative)
     assert re.fullmatch(r"\d+\.\d% of the functions can take a jump probe", entries)
 
 

@@ -155,10 +155,6 @@ class Image:
             ]
         return tuple(sorted(found, key=lambda stretch: stretch.address))
 
-    def stretch_at(self, address: int) -> Stretch | None:
-        """Find the run of code that contains the address."""
-        return next((s for s in self.text if s.address <= address < s.end), None)
-
     def instruction_at(self, address: int) -> "Instruction":
         """Decode the instruction that starts at this address; errors as those of `decode`."""
         return self.arch.decode(self.read(address, self.arch.max_length), address)

@@ -5,6 +5,7 @@ from insn.errors import Truncated, Undecodable
 from insn.model import Flow, Instruction
 from insn.x86_check import Invalid, check
 from insn.x86_detail import SEGMENTS, Detail, Encoding
+from insn.x86_encodings import encoding_at, payload
 from insn.x86_layout import (
     ADDRESS_SIZE,
     IMMEDIATE_SIZES,
@@ -28,11 +29,6 @@ _MODRM_CONDITIONS = tuple(
 _NO_MODRM = 1 << MOD | 1 << REG | 1 << RM
 _MODE_CONDITIONS = {16: 1 << MODE, 32: 1 << MODE, 64: 1 << MODE + 1}
 
-_VEX_SPACES = {1: Space.VEX1, 2: Space.VEX2, 3: Space.VEX3, 7: Space.VEX7}
-_XOP_SPACES = {8: Space.XOP8, 9: Space.XOP9, 10: Space.XOPA}
-_EVEX_SPACES = {
-    1: Space.EVEX1, 2: Space.EVEX2, 3: Space.EVEX3, 4: Space.EVEX4, 5: Space.EVEX5, 6: Space.EVEX6,
-}  # fmt: skip
 _BRANCHES = frozenset(
     {
         Flow.JUMP,
@@ -43,9 +39,15 @@ _BRANCHES = frozenset(
         Flow.RETURN,
     }
 )
-# Rows of 16 opcodes that cannot follow REX2.
-_NOT_WITH_REX2 = {Space.ONE: (0x4, 0x7, 0xA, 0xE), Space.TWO: (0x3, 0x8)}
+_LEADING = b"\xc5\xc4\x62\x8f\xd5"
+"""Bytes that may begin a prefix which holds the opcode map: see `x86_encodings`."""
+_DISPLACEMENTS = (0, 1, 4)
 _BASES_16 = ((3, 6), (3, 7), (5, 6), (5, 7), (6, -1), (7, -1), (5, -1), (3, -1))
+# Base, index and size of the displacement by ModRM, below C0.
+_ADDRESSES_16 = tuple(
+    (-1, -1, 2) if modrm & 0xC7 == 6 else (*_BASES_16[modrm & 7], modrm >> 6)
+    for modrm in range(0xC0)
+)
 # Members of `Property` as numbers: & of two flags takes longer than all the rest of a decode.
 _VSIB, _F64, _D64 = Property.VSIB.value, Property.F64.value, Property.D64.value
 _NO66, _UD66, _MODREG = Property.NO66.value, Property.UD66.value, Property.MODREG.value
@@ -121,56 +123,18 @@ def _read(code: bytes, mode: int) -> Detail | Form:
             space = Space.TWO
     else:
         space = Space.ONE
-        if (byte == 0xC5 or byte == 0xC4 or byte == 0x62) and (is64 or code[position + 1] >= 0xC0):
-            encoding = Encoding.EVEX if byte == 0x62 else Encoding.VEX
-        elif byte == 0x8F and code[position + 1] & 31 >= 8:
-            encoding = Encoding.XOP
-        elif byte == 0xD5 and is64:
-            encoding = Encoding.REX2
+        if byte in _LEADING:
+            encoding = encoding_at(code, position, mode)
     if encoding is not Encoding.LEGACY:
         if rex or ((lock or repeat or opsize) and encoding is not Encoding.REX2):
             raise Invalid(f"{encoding.value} after a prefix that cannot stand before it")
         encoding_offset = position
-        first = code[position + 1]
-        if encoding is Encoding.REX2:
-            # APX: M0 R4 X4 B4 W R3 X3 B3
-            apx = True
-            space = Space.TWO if first & 128 else Space.ONE
-            extension, high = first & 15, first >> 4 & 7
-            position += 2
-            byte = code[position]
-            if candidates[Space.REX2 << 8 | byte] and space is Space.ONE:
-                space = Space.REX2
-            elif byte >> 4 in _NOT_WITH_REX2[space]:
-                raise Invalid("REX2 before an opcode that cannot have it")
-        elif encoding is Encoding.EVEX:
-            second, third = code[position + 2], code[position + 3]
-            found = _EVEX_SPACES.get(first & 7)
-            extension = second >> 4 & 8 | ~first >> 5 & 7
-            high = (~first >> 2 & 4) | (extension & 2) >> 1
-            vvvv = (~second >> 3 & 15) | (~third & 8) << 1
-            prefix, vector_length = second & 3, third >> 5 & 3
-            zeroing, broadcast, mask = third >= 128, bool(third & 16), third & 7
-            apx = bool(first & 8 or not second & 4) or found is Space.EVEX4
-            if found is None or (not is64 and (apx or vvvv & 16)):
-                raise Invalid("no such EVEX opcode map")
-            space = found
-            position += 4
-        else:
-            if byte == 0xC5:
-                second = first
-                extension = ~first >> 5 & 4
-                space = Space.VEX1
-                position += 2
-            else:
-                second = code[position + 2]
-                found = (_VEX_SPACES if encoding is Encoding.VEX else _XOP_SPACES).get(first & 31)
-                if found is None:
-                    raise Invalid(f"no such {encoding.value.upper()} opcode map")
-                space = found
-                extension = second >> 4 & 8 | ~first >> 5 & 7
-                position += 3
-            vvvv, vector_length, prefix = ~second >> 3 & 15, second >> 2 & 1, second & 3
+        (
+            position, space, extension, high, named, vvvv, vector_length, mask, zeroing, broadcast,
+            apx,
+        ) = payload(code, position, encoding, mode)  # fmt: skip
+        if named >= 0:
+            prefix = named
         unused = vvvv
         if not is64:
             extension &= 8
@@ -230,42 +194,26 @@ def _read(code: bytes, mode: int) -> Detail | Form:
     if has_modrm:
         modrm_offset = position
         position += 1
-        mod = modrm >> 6
-        if mod < 3 and not bits & _MODREG:
-            rm = modrm & 7
+        if modrm < 0xC0 and not bits & _MODREG:
             if address_size == 2:
                 if bits & _VSIB_OR_SIBMEM:
                     raise Invalid("16-bit addresses cannot be used here")
-                base, index = _BASES_16[rm]
-                if mod == 0 and rm == 6:
-                    base = -1
-                    displacement_size = 2
-                else:
-                    displacement_size = mod
+                base, index, displacement_size = _ADDRESSES_16[modrm]
+            elif modrm & 7 == 4:
+                base, index, scale, displacement_size = _sib(modrm, code[position], extension)
+                position += 1
+                if bits & _VSIB:
+                    index |= vvvv & 16
+                elif index == 4:
+                    index = -1
+            elif bits & _VSIB_OR_SIBMEM:
+                raise Invalid("the address must have a SIB byte")
+            elif modrm & 0xC7 == 5:
+                displacement_size = 4
+                pc_relative = is64
             else:
-                displacement_size = (0, 1, 4)[mod]
-                if rm == 4:
-                    sib = code[position]
-                    position += 1
-                    base = sib & 7
-                    if mod == 0 and base == 5:
-                        base = -1
-                        displacement_size = 4
-                    else:
-                        base |= (extension & 1) << 3
-                    index = (sib >> 3 & 7) | (extension & 2) << 2
-                    scale = 1 << (sib >> 6)
-                    if bits & _VSIB:
-                        index |= vvvv & 16
-                    elif index == 4:
-                        index = -1
-                elif bits & _VSIB_OR_SIBMEM:
-                    raise Invalid("the address must have a SIB byte")
-                elif mod == 0 and rm == 5:
-                    displacement_size = 4
-                    pc_relative = is64
-                else:
-                    base = rm | (extension & 1) << 3
+                base = modrm & 7 | (extension & 1) << 3
+                displacement_size = _DISPLACEMENTS[modrm >> 6]
             if displacement_size:
                 displacement_offset = position
                 position += displacement_size
@@ -329,6 +277,16 @@ def _read(code: bytes, mode: int) -> Detail | Form:
         raise Invalid("66 cannot stand before it")
     check(detail, broadcast=broadcast, vvvv=unused)
     return detail
+
+
+def _sib(modrm: int, sib: int, extension: int) -> tuple[int, int, int, int]:
+    """Give base, index (4: none, unless it is a vector), scale and the displacement's size."""
+    base, size = sib & 7, _DISPLACEMENTS[modrm >> 6]
+    if base == 5 and modrm < 0x40:
+        base, size = -1, 4
+    else:
+        base |= (extension & 1) << 3
+    return base, (sib >> 3 & 7) | (extension & 2) << 2, 1 << (sib >> 6), size
 
 
 def _signed(code: bytes, offset: int, size: int) -> int:

@@ -14,14 +14,14 @@ OPERAND is an access, a letter and a size. Access: none = read, `=` written, `+`
 `?` read and perhaps written, `@` named but not accessed. Letters, those of Intel's opcode maps
 where it has one:
 
-    E  register or memory by rm        G  register by reg          R  register by rm         B
-    register by vvvv Z  register by the opcode          S  segment by reg           C D  control,
-    debug        M  memory V  vector by reg                   W  vector or memory by rm   U
-    vector by rm           H  vector by vvvv L  vector by an immediate          P  MMX by reg
-    Q  MMX or memory by rm    N  MMX by rm kG kE kH  mask register            tG tE tH  tile
-    register     X  memory at rsi          Y  memory at rdi I  immediate                       J
-    branch displacement      A  far address            O  absolute address $  the register or flag
-    set named (`$axv`: al, ax, eax or rax)
+    general   E register or memory by rm   G by reg   R register by rm   B by vvvv   Z by opcode
+    vector    W vector or memory by rm     V by reg   U vector by rm     H by vvvv   L by immediate
+    MMX       Q MMX or memory by rm        P by reg   N MMX by rm
+    masks     kE kG kH, tiles tE tG tH     as in general: by rm, reg, vvvv
+    others    S segment by reg   C control by reg   D debug by reg
+    memory    M by rm   X at rsi   Y at rdi   O absolute address
+    branches  J displacement   A far address
+    I an immediate   $ the register or flag named (`$axv`: al, ax, eax or rax)
 
 Sizes: b w d q fixed; v 16/32/64 by operand size; z 16/32 (an immediate: at most 32); y 32/64 by
 W; a address size; p far pointer; s x other; bs a byte that is sign-extended; n 32/64 by mode.

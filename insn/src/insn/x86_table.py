@@ -1,13 +1,10 @@
 """The x86 rows, indexed by opcode map and opcode.
 
-One table serves single decoding (`candidates`), and, as flat arrays of small integers, decoders
-that work on many instructions at once: `START[space * 256 + opcode]` and `COUNT[…]` give the row
-numbers that can stand there in `ORDER`, in the order in which they are to be tried; a row fits
-when `FORBIDDEN[row] & conditions` is 0, where `conditions` has one bit set for each field named
-in `x86_row` (prefix, mod, reg, rm, W, length, mode).
+One table serves decoding, judging, copying, emulation and the forms of `x86_forms`. The rows of one
+cell of `candidates` are to be tried in its order; one fits when none of its forbidden conditions
+holds (see `x86_row`).
 """
 
-from array import array
 from collections.abc import Iterator
 
 from insn import x86_map_0f, x86_map_0f38, x86_map_evex, x86_map_one, x86_map_vex, x86_map_xop
@@ -61,13 +58,3 @@ def _index() -> list[list[Row]]:
 
 
 candidates: list[tuple[Row, ...]] = [tuple(cell) for cell in _index()]
-
-FORBIDDEN = array("L", [row.forbidden for row in ROWS])
-HAS_MODRM = array("B", [row.has_modrm for row in ROWS])
-IMMEDIATE = array("B", [row.immediate for row in ROWS])
-BY_IMMEDIATE = array("h", [row.by_immediate for row in ROWS])
-ORDER = array("H", [row.number for cell in candidates for row in cell])
-COUNT = array("B", [len(cell) for cell in candidates])
-START = array("H", bytes(2 * len(COUNT)))
-for _cell in range(1, len(COUNT)):
-    START[_cell] = START[_cell - 1] + COUNT[_cell - 1]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from insn.forms import FormIndex, Forms, Found
+from insn.x86_encodings import EVEX_SPACES, VEX_SPACES, XOP_SPACES
 from insn.x86_form_tables import (
     ALL_BUT_BASE,
     EVEX,
@@ -28,25 +29,7 @@ from insn.x86_form_tables import (
 )
 from insn.x86_row import Space
 
-_SPACES = {
-    VEX3: {
-        1: Space.VEX1,
-        2: Space.VEX2,
-        3: Space.VEX3,
-        7: Space.VEX7,
-        8: Space.XOP8,
-        9: Space.XOP9,
-        10: Space.XOPA,
-    },
-    EVEX: {
-        1: Space.EVEX1,
-        2: Space.EVEX2,
-        3: Space.EVEX3,
-        4: Space.EVEX4,
-        5: Space.EVEX5,
-        6: Space.EVEX6,
-    },
-}
+_SPACES = {VEX3: VEX_SPACES | XOP_SPACES, EVEX: EVEX_SPACES}
 _MAP_BITS = {VEX3: 31, EVEX: 7}
 _NO_SPACE = Space.NOW
 """Stands for opcode maps that do not exist: nothing of it has a key."""
