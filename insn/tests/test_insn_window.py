@@ -163,6 +163,83 @@ def test_every_case_of_a_compiled_switch_may_be_entered(tmp_path, options):
     assert np.isin(marks, code.entries).all()
 
 
+LABELS = (
+    "extern int puts(const char *);\n"
+    "__attribute__((noinline)) int f(unsigned n, int m) {\n static const int table[] = {"
+    + ", ".join(f"&&l{n} - &&l0" for n in range(CASE_COUNT))
+    + "};\n goto *(&&l0 + table[n]);\n"
+    + "".join(
+        f'l{n}: __asm__ volatile("mark{n}:"); m = puts("{n}") * {n + 3};\n'
+        f"if (m == {n}) return m; goto *(&&l0 + table[m]);\n"
+        for n in range(CASE_COUNT)
+    )
+    + "}\nint main(int c, char **v) { return f(c, c); }\n"
+)
+
+
+@pytest.mark.parametrize("options", [("-fPIC", "-pie"), ("-fno-pic", "-no-pie")])
+def test_labels_as_values_may_be_entered(tmp_path, options):
+    """Distances from a label, as in glibc's printf, not from their own table."""
+    image = open_image(built(tmp_path, LABELS, "-O1", *options))
+    marks = [image.symbols.find(f"mark{n}")[0].address for n in range(CASE_COUNT)]
+    code = CodeMap(image)
+    assert np.isin(marks, code.entries).all()
+    (function,) = image.find("f")
+    instructions = code.instructions["address"]
+    inside = (instructions >= function.address) & (instructions < function.end)
+    assert np.isin(instructions[inside], code.entries).mean() < 0.9
+
+
+COMPUTED = """
+    .text
+    .globl main, f, g
+    .type main, @function
+    .type f, @function
+    .type g, @function
+f:  lea first(%rip), %rax           # each case is 8 bytes long
+    lea (%rax, %rdi, 8), %rax
+    jmp *%rax
+first:
+    add $1, %esi
+    mov %esi, %eax
+    nop
+    nop
+    ret
+second:
+    add $2, %esi
+    mov %esi, %eax
+    nop
+    nop
+    ret
+    .size f, .-f
+    .p2align 4
+g:  push %rbp
+    mov %rsp, %rbp
+    nop
+    pop %rbp
+    ret
+    .size g, .-g
+main: mov $1, %edi
+    call f
+    call g
+    ret
+    .size main, .-main
+"""
+
+
+def test_a_function_that_computes_addresses_of_its_code_may_be_entered_anywhere(tmp_path):
+    """As glibc's memmove-ssse3 does."""
+    text, binary = tmp_path / "computed.s", tmp_path / "computed"
+    text.write_text(COMPUTED)
+    subprocess.run(["gcc", "-o", str(binary), str(text)], check=True)
+    image = open_image(binary)
+    second, f, g = (image.symbols.find(name)[0].address for name in ("second", "f", "g"))
+    windows = Windows(image)
+    assert {second, second + 3, second + 5} <= set(windows.map.entries.tolist())
+    rows = windows.judge([second, f, g])
+    assert [REASONS[n].code if n else "-" for n in rows["reason"]] == ["entered-inside", "-", "-"]
+
+
 COLD = """
     .text
     .globl main, f

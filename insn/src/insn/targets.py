@@ -26,6 +26,7 @@ _BRANCH = KINDS.index(PcRelativeKind.BRANCH)
 _JUMPS = [FLOWS.index(flow) for flow in (Flow.JUMP, Flow.CONDITIONAL_JUMP)]
 _INDIRECT_JUMP = FLOWS.index(Flow.INDIRECT_JUMP)
 _LONGEST_TABLE = 1 << 14
+_SMALLEST_TABLE = 4
 _HIGHEST = (1 << 64) - 1
 
 
@@ -109,6 +110,7 @@ class CodeMap:
             self.functions,
             self._jump_tables,
             self._marked,
+            self._computed,
             np.array([image.entry], np.uint64),
         ]
         together = np.unique(np.concatenate(found))
@@ -132,24 +134,74 @@ class CodeMap:
 
     @cached_property
     def _absolute(self) -> Addresses:
-        """The addresses that instructions of a program with a fixed place hold as 32-bit numbers.
+        """The addresses that instructions of a program with a fixed place hold as numbers."""
+        return self._numbers[1]
 
-        These stand at the end of an instruction (`mov`, `push`, `cmp`) or of its operand.
+    @cached_property
+    def _numbers(self) -> tuple[NDArray[np.intp], Addresses]:
+        """The 32-bit numbers in instructions, where these can be addresses, and in which.
+
+        They stand at the end of an instruction (`mov`, `push`, `cmp`) or of its operand.
         """
+        nothing = np.empty(0, np.intp), np.empty(0, np.uint64)
         if self.image.kind is not FileKind.EXECUTABLE and self.image.arch.bits == 64:
-            return np.empty(0, np.uint64)
+            return nothing
         records = self.instructions
         # A pc-relative operand is no address; where it ends the instruction, no number follows it.
         number = records["offset"] + records["size"] < records["length"]
-        long = records[(records["length"] >= 5) & ((records["kind"] == 0) | number)]
-        found = []
+        long = (records["length"] >= 5) & ((records["kind"] == 0) | number)
+        which, found = [nothing[0]], [nothing[1]]
         for stretch in self.image.text:
             text = np.frombuffer(stretch.code, np.uint8)
-            here = long[(long["address"] >= stretch.address) & (long["address"] < stretch.end)]
+            inside = (records["address"] >= stretch.address) & (records["address"] < stretch.end)
+            places = np.flatnonzero(long & inside)
+            here = records[places]
             ends = (here["address"] - np.uint64(stretch.address)).astype(np.intp) + here["length"]
             quads = text[ends[:, None] - np.arange(4, 0, -1)]
+            which.append(places)
             found.append(quads.copy().view("<u4").reshape(-1).astype(np.uint64))
-        return np.concatenate([np.empty(0, np.uint64), *found])
+        return np.concatenate(which), np.concatenate(found)
+
+    @cached_property
+    def _computed(self) -> Addresses:
+        """What functions may jump to that compute addresses of their own code.
+
+        Such a function takes the address of an instruction inside of it and jumps indirectly. With
+        tables of 32-bit distances from that instruction (labels as values: glibc's printf) their
+        entries are meant; without, any instruction (unrolled loops in assembler that are entered
+        at a multiple of their length).
+        """
+        records, starts = self.instructions, self.functions
+        if not len(starts):
+            return np.empty(0, np.uint64)
+        places, numbers = self._numbers
+        relative = np.flatnonzero((records["kind"] != 0) & (records["kind"] != _BRANCH))
+        user = np.concatenate([relative, places])
+        taken = np.concatenate([records["target"][relative], numbers])
+        region = np.searchsorted(starts, records["address"], side="right")
+        to = np.searchsorted(starts, taken, side="right")
+        jumping = np.unique(region[records["flow"] == _INDIRECT_JUMP])
+        own = (to == region[user]) & (to > 0) & np.isin(to, jumping)
+        own &= starts[np.maximum(to, 1) - 1] != taken
+        within = np.zeros(len(taken), np.bool_)
+        for stretch in self.image.text:
+            within |= (taken >= stretch.address) & (taken < stretch.end)
+        found = [np.empty(0, np.uint64)]
+        for number in np.unique(to[own & within]).tolist():
+            bases = np.unique(taken[own & within & (to == number)]).tolist()
+            tables = np.unique(taken[(region[user] == number) & ~within])
+            inside = records["address"][region == number]
+            entries = [self._distances(table, base) for base in bases for table in tables.tolist()]
+            explained = [entry for entry in entries if len(entry) >= _SMALLEST_TABLE]
+            found += explained if explained else [inside]
+        return np.concatenate(found)
+
+    def _distances(self, table: int, base: int) -> Addresses:
+        """Read a table of 32-bit distances from `base`, as long as they lead to instructions."""
+        for data in self._data():
+            if data.address <= table < data.end:
+                return self._table(data, table, data.end, base)
+        return np.empty(0, np.uint64)
 
     @cached_property
     def _jump_tables(self) -> Addresses:
@@ -195,9 +247,10 @@ class CodeMap:
             if section.loaded and section.in_file and not section.executable
         ]
 
-    def _table(self, data: Stretch, base: int, limit: int) -> Addresses:
-        offset = base - data.address
-        size = min(limit - base, len(data.code) - offset, 4 * _LONGEST_TABLE) & ~3
+    def _table(self, data: Stretch, table: int, limit: int, base: int | None = None) -> Addresses:
+        base = table if base is None else base
+        offset = table - data.address
+        size = min(limit - table, len(data.code) - offset, 4 * _LONGEST_TABLE) & ~3
         distances = np.frombuffer(data.code, "<i4", size // 4, offset).astype(np.int64)
         targets = distances.astype(np.uint64) + np.uint64(base)
         starts = self.instructions["address"]
