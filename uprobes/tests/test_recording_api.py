@@ -11,6 +11,7 @@ from uprobes import ProbeError
 from uprobes.machine import machine_of_host
 from uprobes.recording.clock import Clock, take_sample
 from uprobes.recording.plan import Plan
+from uprobes.recording.recorded import Place
 from uprobes.recording.recording import Recording
 from uprobes.recording.store import load, save
 
@@ -171,14 +172,19 @@ def test_strings_that_could_not_be_read_are_known(tmp_path):
     assert recorded.records["path"].tolist()[1].startswith(b"/etc")
 
 
-def test_cells_that_would_lie_outside_of_the_memory_are_not_read():
+def test_cells_that_would_lie_outside_of_the_memory_are_refused():
     plan = Plan(fields=())
     recording = Recording(plan, REGISTERS, pid=17)
     forged = FakeInstalled(plan, recording.program, REGISTERS, ("f", "g"))
     forged.sites[1].cells = 2**63
-    recording.add(forged)
-    assert len(recording.hits) == 2
-    assert len(recording.results()) == 2
+    with pytest.raises(ProbeError) as refused:
+        recording.add(forged)
+    assert refused.value.code == "bad-recording"
+
+
+def test_names_from_a_process_do_not_reach_the_terminal_as_commands():
+    assert Place("s", "\x1b[2J.so", "f\n\u202e", 1, "jump").label == "\\x1b[2J.so:f\\n\\u202e"
+    assert Place("s", "é.so", "операция", 1, "jump").label == "é.so:операция"
 
 
 def test_a_number_of_a_site_that_cannot_be_is_refused():

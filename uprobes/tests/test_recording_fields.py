@@ -1,5 +1,6 @@
 """Fields, measures and conditions as people write them; what can't be is said with what to do."""
 
+import numpy as np
 import pytest
 
 from ubp.programs import (
@@ -16,6 +17,7 @@ from ubp.programs import (
 )
 from uprobes import ProbeError
 from uprobes.machine import machine_of_host
+from uprobes.recording.clock import Clock
 from uprobes.recording.fields import parse_fields, record_of, split_fields
 from uprobes.recording.plan import Plan, size_of
 from uprobes.recording.recorded import Kind
@@ -189,7 +191,23 @@ def test_a_plan_survives_being_written_down():
     assert Plan.from_note(plan.as_note()) == plan
 
 
-@pytest.mark.parametrize("value", [None, -1, "x", [], {}, [None], [5], 2**70, "y" * 2000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        -1,
+        "x",
+        [],
+        {},
+        [None],
+        [5],
+        2**70,
+        "y" * 2000,
+        float("nan"),
+        float("inf"),
+        [2**63] * 3,
+    ],
+)
 @pytest.mark.parametrize("name", sorted(Plan().as_note()))
 def test_a_forged_plan_is_refused_or_carried_out(name, value):
     note = {**Plan(fields=("tid",), rings=1, capacity=8).as_note(), name: value}
@@ -197,6 +215,7 @@ def test_a_forged_plan_is_refused_or_carried_out(name, value):
         plan = Plan.from_note(note)
         plan.program(REGISTERS)
         plan.layout(REGISTERS)
+        Clock(plan.beginning).times(np.array([5, 2**63], np.uint64))
     except ProbeError as error:
         assert error.code  # noqa: PT017 - it may be taken as well
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from uprobes.command.options import Options, report_file
+from uprobes.recording.recorded import printable
 from uprobes.recording.recording import Recording
 from uprobes.recording.reopen import open_recordings
 
@@ -45,8 +46,8 @@ def list_recordings(options: Options, pid: int) -> int:
                 f"{row.hits:,}",
                 f"{row.records:,}",
                 f"{row.lost:,}",
-                ",".join(row.fields + row.measures) or "-",
-                row.where or "-",
+                printable(",".join(row.fields + row.measures)) or "-",
+                printable(row.where or "-"),
                 ", ".join(row.places[:EXAMPLES]) + more,
             )
         console(file).print(table)

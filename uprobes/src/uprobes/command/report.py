@@ -9,7 +9,7 @@ from uprobes.command.histogram import duration
 from uprobes.command.options import Options, report_file, usage
 from uprobes.command.source import open_source
 from uprobes.command.tables import HISTOGRAMS, console, draw_bins, table_of
-from uprobes.recording.recorded import Recorded
+from uprobes.recording.recorded import Recorded, printable
 from uprobes.recording.summary import Function, Summary, summarise
 
 LEVELS = " ▁▂▃▄▅▆▇█"
@@ -35,7 +35,7 @@ def report(options: Options, source: str) -> int:
 
 
 def _headline(recorded: Recorded) -> str:
-    program = " ".join(recorded.command) or "process"
+    program = printable(" ".join(recorded.command)) or "process"
     seconds = (recorded.ended_ns - recorded.began_ns) / 1e9 if recorded.began_ns else 0
     since = f": {seconds:.2f} s" if seconds else ""
     return f"{program} (pid {recorded.pid}){since}"

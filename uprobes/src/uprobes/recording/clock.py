@@ -9,8 +9,9 @@ a straight line is right up to the samples' own errors.
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ TRIES = 16
 """Samples of which the one that was least disturbed counts."""
 SHORTEST_NS = 20_000_000
 """Samples closer together than this would make a rate of ticks too uncertain."""
+SHORTEST_TICK, LONGEST_TICK = 0.01, 100.0
+"""In nanoseconds: no counter is quicker or slower."""
 KEPT = 128
 """Samples that are remembered; beyond this, every second of the older half is forgotten."""
 CHUNK = 16384
@@ -85,14 +88,25 @@ def _cpu_flags() -> frozenset[str]:
 class Clock:
     """Ticks to nanoseconds. `mark` takes another sample: between two of them the error is theirs.
 
-    `samples` are those of an earlier process, such as the one that began a recording.
+    `samples` are those of an earlier process, such as the one that began a recording: the oldest
+    counts, if it can be of this machine and boot.
     Raises UnsupportedTarget with the code `no-clock` where ticks are no measure of time.
     """
 
     def __init__(self, samples: Iterable[Sample] = ()) -> None:
         check_counter()
-        self._samples = sorted(samples)
+        self._samples: list[Sample] = []
         self.mark()
+        now = self._samples[0]
+        earlier = [sample for sample in samples if _is_plausible(sample, now)]
+        self._samples = [*sorted(earlier)[:1], now]
+
+    @classmethod
+    def of_process(cls) -> Self:
+        """Make a clock that goes back to the first one of this process: its rate is known better
+        and sooner.
+        """
+        return cls([_first_sample()])
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -122,9 +136,8 @@ class Clock:
             self._samples[1:half] = self._samples[1:half:2]
 
     def _span(self) -> tuple[Sample, Sample]:
-        left = SHORTEST_NS - (self._samples[-1].ns - self._samples[0].ns)
-        if left > 0:
-            time.sleep(left / 1e9)
+        if self._samples[-1].ns - self._samples[0].ns < SHORTEST_NS:
+            time.sleep(SHORTEST_NS / 1e9)
             self.mark()
         return self._samples[0], self._samples[-1]
 
@@ -172,6 +185,19 @@ class Clock:
         with np.errstate(invalid="ignore"):
             result: Nanoseconds = np.rint(since * self.ns_per_tick).astype(np.int64)
         return result
+
+
+@cache
+def _first_sample() -> Sample:
+    return take_sample()
+
+
+def _is_plausible(earlier: Sample, now: Sample) -> bool:
+    """Whether a sample that somebody else took can be of this machine and boot."""
+    ticks, ns = now.ticks - earlier.ticks, now.ns - earlier.ns
+    return (
+        ticks > 0 and SHORTEST_TICK < ns / ticks < LONGEST_TICK and 0 <= earlier.error_ns < 1 << 32
+    )
 
 
 def _piece(moments: Ticks, ticks: int) -> int:

@@ -30,7 +30,7 @@ from ubp.programs import (
 )
 from ubp.programs.walk import parts_of, values_of
 from uprobes.errors import ProbeError
-from uprobes.recording.clock import Clock, Sample
+from uprobes.recording.clock import LONGEST_TICK, Clock, Sample
 from uprobes.recording.fields import FieldSpec, check_times, parse_fields, record_of, split_fields
 from uprobes.recording.recorded import Column, Kind
 
@@ -48,6 +48,8 @@ _MEASURES: dict[str, Callable[[Value], Action]] = {
     "max": Maximum,
     "log2": Log2,
 }
+LONGEST_TEXT, MOST_TEXTS = 1000, 1000
+"""Of a plan that a process holds; what is longer was forged."""
 MEASURES = "sum(arg2), min(…), max(…), log2(…), linear(arg2, LOW, WIDTH, BINS)"
 
 
@@ -216,11 +218,13 @@ class Plan:
             own = dict(note)  # type: ignore[call-overload]  # what it is shows here
             if own.pop("recording") != 1:
                 raise ValueError("it was made by another version")
-            own["fields"] = tuple(_text(field) for field in own["fields"])
-            own["measures"] = tuple(_text(measure) for measure in own["measures"])
+            own["fields"] = _texts(own["fields"])
+            own["measures"] = _texts(own["measures"])
             own["where"] = None if own["where"] is None else _text(own["where"])
             own["began"] = None if own["began"] is None else _moment(own["began"])
             own["ns_per_tick"] = float(own["ns_per_tick"])
+            if not 0 <= own["ns_per_tick"] < LONGEST_TICK:
+                raise ValueError("no tick is that long")
             for name in ("sample", "rings", "capacity", "wall_ns"):
                 own[name] = _whole(own[name])
             own["limit"] = None if own["limit"] is None else _whole(own["limit"])
@@ -235,8 +239,14 @@ class Plan:
             ) from None
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or len(value) > MOST_TEXTS:
+        raise TypeError(f"{value!r:.40} should be a list")
+    return tuple(map(_text, value))
+
+
 def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > 1000:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
         raise TypeError(f"{value!r:.40} should be a text")
     return value
 

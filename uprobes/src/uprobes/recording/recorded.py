@@ -63,7 +63,7 @@ class Place:
         """The shortest name: `libc.so.6:read`."""
         if self.function is None:
             return f"{self.address:#x}"
-        return f"{self.object}:{self.function}" if self.object else self.function
+        return printable(f"{self.object}:{self.function}" if self.object else self.function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,13 @@ class Recorded:
         if len(records) and int(records["probe"].max()) >= len(made.places):
             raise bad_recording("a record names a place that is not there")
         return made
+
+
+def printable(text: str) -> str:
+    """Show by its number what a terminal would obey: names come from processes and files."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def bad_recording(why: str) -> ProbeError:

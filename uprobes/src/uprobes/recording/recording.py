@@ -102,11 +102,9 @@ class Part:
         memory = installed.memory
         words = len(memory) // 8
         self._words: Counts = np.frombuffer(memory, np.uint64, words)
-        sound = [site.cells // 8 + self._layout.size // 8 <= words for site in self.sites]
-        self._at = np.array(
-            [site.cells // 8 if ok else 0 for site, ok in zip(self.sites, sound, strict=True)],
-            np.int64,
-        )
+        if any(site.cells // 8 + self._layout.size // 8 > words for site in self.sites):
+            raise ProbeError("its cells lie outside of its memory", code="bad-recording")
+        self._at = np.array([site.cells // 8 for site in self.sites], np.int64)
         self.ring: Ring | None = None
         layout = plan.layout(registers)
         if layout is not None:

@@ -75,7 +75,7 @@ class Target(uprobes.target.Target):
         )
         registers = self.machine.arch.registers
         if plan.needs_clock:
-            plan = plan.timed(Clock())
+            plan = plan.timed(Clock.of_process())
         plan = plan.sized(SIZE if size is None else size, registers)
         recording = Recording(plan, registers, pid=self.pid, command=self.command)
         wanted = [specs] if isinstance(specs, str) else list(specs)
