@@ -25,12 +25,12 @@ class Shape:
     table_layout: TableLayout | None
 
 
-def shape_of(program: Program, place: Placement, returns: bool) -> Shape:
-    """Leave out the addresses."""
+def shape_of(program: Program, place: Placement, dead: Dead, *, returns: bool) -> Shape:
+    """Leave out the addresses, and of what is dead all that does not matter."""
     return Shape(
         program,
         returns,
-        place.dead,
+        dead,
         place.at_entry,
         place.layout,
         place.tid_offset,

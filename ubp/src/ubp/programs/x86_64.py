@@ -1,6 +1,5 @@
 """Programs as x86-64 machine code for one place."""
 
-from dataclasses import replace
 from functools import lru_cache
 
 from ubp.programs import x86_64_actions as act
@@ -36,12 +35,9 @@ def prepare(program: Program, place: Placement, *, returns: bool = False) -> Tem
 
     Raises what `assemble` raises, but for `out-of-reach`.
     """
-    shape = shape_of(program, place, returns)
-    if program == Program() and not returns:
-        shape = replace(shape, dead=matters_to_count(place.dead))
-    else:
-        shape = replace(shape, dead=matters(place.dead, MOST_DEAD))
-    return _template(shape)
+    counts_only = not returns and program == Program()
+    dead = matters_to_count(place.dead) if counts_only else matters(place.dead, MOST_DEAD)
+    return _template(shape_of(program, place, dead, returns=returns))
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,7 @@ what only the second stage uses is saved behind the condition, in the way of pas
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 from insn import Dead
 from ubp.programs.placement import Saved
@@ -56,10 +57,15 @@ def matters(dead: Dead, most: int) -> Dead:
 
     That are the temporaries, `most` other registers, and whether flags, and overflow, are kept.
     """
-    live = FLAGS - dead.flags
+    return _matters(dead.registers, dead.flags, most)
+
+
+@lru_cache(maxsize=4096)
+def _matters(registers: frozenset[str], flags: frozenset[str], most: int) -> Dead:
+    live = FLAGS - flags
     flags = FLAGS if not live else frozenset() if "of" in live else frozenset({"of"})
-    others = [register for register in POOL if register in dead.registers][:most]
-    return Dead(dead.registers & frozenset(TEMPORARIES) | frozenset(others), flags)
+    others = [register for register in POOL if register in registers][:most]
+    return Dead(registers & frozenset(TEMPORARIES) | frozenset(others), flags)
 
 
 def matters_to_count(dead: Dead) -> Dead:

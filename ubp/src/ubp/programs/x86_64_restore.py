@@ -40,7 +40,7 @@ def restore_all(origin: int, place: Placement) -> Generated:
     """Make the code for the address `origin`; raises ProgramError: `no-table`, `out-of-reach`."""
     if place.table_layout is None or place.table is None:
         raise ProgramError("there is no table of calls to restore from", code="no-table")
-    return put(_template(shape_of(Program(), place, returns=False)), origin, place)
+    return put(_template(shape_of(Program(), place, place.dead, returns=False)), origin, place)
 
 
 @lru_cache(maxsize=64)
