@@ -255,7 +255,45 @@ def math_work(library):
     return [result if "nan" not in result else "nan" for result in results]
 
 
-WORK = {"libz": zlib_work, "libcrypto": crypto_work, "libsqlite3": sqlite_work, "libm": math_work}
+def gmp_work(library):
+    class Number(ctypes.Structure):
+        _fields_ = (("room", ctypes.c_int), ("size", ctypes.c_int), ("limbs", ctypes.c_void_p))
+
+    def called(name, *arguments):
+        return getattr(library, f"__gmpz_{name}")(*arguments)
+
+    results = []
+    library.__gmpz_get_str.restype = ctypes.c_void_p
+    a, b, c, d = (Number() for _ in range(4))
+    for number in (a, b, c, d):
+        called("init", ctypes.byref(number))
+    for size in (1, 3, 17, 60, 200, 700):
+        for number, seed in ((a, 3), (b, 7), (c, 11)):
+            digits = "".join(f"{(seed * n * n + size) % 97:02d}" for n in range(size * 9))
+            called("set_str", ctypes.byref(number), f"9{digits}7".encode(), 10)
+        at, bt, ct, dt = (ctypes.byref(number) for number in (a, b, c, d))
+        steps = [("mul", dt, at, bt), ("gcd", dt, dt, ct), ("mul", dt, at, at)]
+        steps += [
+            ("tdiv_q", dt, dt, ct),
+            ("sqrt", dt, dt),
+            ("sub", dt, bt, dt),
+            ("and", dt, dt, at),
+        ]
+        steps += [("mul_2exp", dt, dt, 77), ("tdiv_q_2exp", dt, dt, 13), ("xor", dt, dt, bt)]
+        steps += [("powm", dt, dt, bt, ct)] if size < 100 else [("fac_ui", dt, size)]
+        for name, *arguments in steps:
+            called(name, *arguments)
+            results.append(ctypes.string_at(called("get_str", None, 36, dt)))
+    return results
+
+
+WORK = {
+    "libgmp": gmp_work,
+    "libz": zlib_work,
+    "libcrypto": crypto_work,
+    "libsqlite3": sqlite_work,
+    "libm": math_work,
+}
 
 
 def main():

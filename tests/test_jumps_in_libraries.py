@@ -20,6 +20,7 @@ LIBRARIES = [
     pytest.param("libz.so.1", "zlib1g", (400, 10, 2), id="libz"),
     pytest.param("libsqlite3.so.0", "libsqlite3-0", (2000, 100, 5), id="libsqlite3"),
     pytest.param("libcrypto.so.3", "libssl3", (400, 20, 0), id="libcrypto", marks=pytest.mark.slow),
+    pytest.param("libgmp.so.10", "libgmp10", (500, 5, 1), id="libgmp"),
     pytest.param("libm.so.6", "libc6", (150, 5, 0), id="libm", marks=pytest.mark.slow),
 ]
 
