@@ -13,18 +13,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from insn.arch import Arch
-from insn.forms import FLOWS, KINDS, METHODS, NUMBERS, RECORD, STEP, Forms, Found, refusals
+from insn.forms import FLOWS, KINDS, METHODS, NUMBER_BITS, RECORD, STEP, Forms, Found, refusals
 from insn.sweep import follow
 from insn.x86 import X86_64
 
 __all__ = ["FLOWS", "KINDS", "METHODS", "RECORD", "refusals", "scan"]
 
 PADDING = 32
+"""Bytes behind the code that may be read."""
 _CHUNK = 1 << 21
+"""Bytes of code that are followed together, at most."""
 _LANE = 96
+"""Bytes of code in a lane: with fewer, more lanes start wrong; with more, there are more steps."""
 _BLOCK = 1 << 14
+"""Records that are written together: what they need fits the fast caches."""
 _EVERY_BIT = (1 << 64) - 1
-_STEP, _NUMBER, _COUNT_AT = (np.array(n, np.uint16) for n in (STEP, NUMBERS - 1, 12))
+# Arrays without dimensions: numpy takes them more quickly than numbers.
+_STEP, _NUMBER, _COUNT_AT = (
+    np.array(n, np.uint16) for n in (STEP, (1 << NUMBER_BITS) - 1, NUMBER_BITS)
+)
 _LENGTH, _SIZE, _NO_SIZE = np.uint64(0xFF), np.uint64(0xFF << 24), np.uint64(0)
 
 
@@ -153,7 +160,7 @@ def _scan_all(
         at, packed, reached = _follow(buffer, windows, found, arch, lookup, here)
         if count + len(at) > len(out):
             out = np.concatenate([out[:count], np.empty((len(at) + len(text) // 2, 3), np.uint64)])
-        for block in range(0, len(at), _BLOCK):  # small enough for the fast caches
+        for block in range(0, len(at), _BLOCK):
             some = at[block : block + _BLOCK]
             records = out[count : count + len(some)]
             form = packed[block : block + _BLOCK]

@@ -89,7 +89,8 @@ _WRAPS = ((1 << 64) - 1, 0xFFFFFFFF, 0xFFFF)
 
 STEP, STEP_BITS = 15, 4
 """The bits of a form's number that say how far it is to what follows, and how many they are."""
-NUMBERS = 1 << 12
+NUMBER_BITS = 12
+NUMBERS = 1 << NUMBER_BITS
 """Numbers of forms are below. Rows and reasons make some hundred forms, whatever the code is."""
 UNKNOWN = 0
 """No form has this number."""

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from insn.forms import NUMBER_BITS
 from insn.x86_row import REG, RM, Property, Space
 from insn.x86_table import candidates
 
@@ -219,9 +220,10 @@ NEVER = 7 << 3
 # byte is to be skipped (8, which is how far to shift), a legacy prefix was skipped and a REX prefix
 # may follow, there are more legacy prefixes.
 ONE_SKIPPED = np.array(8, np.uint16)
-SKIPPED, COUNT_AT = np.array(15 << 12, np.uint16), np.array(12, np.uint16)
+SKIPPED = np.array(15 << NUMBER_BITS, np.uint16)
+COUNT_AT = np.array(NUMBER_BITS, np.uint16)
 _REX_MAY_FOLLOW, MORE = 1, 2
-COUNTED = np.array(1 << 12, np.uint16)
+COUNTED = np.array(1 << NUMBER_BITS, np.uint16)
 """What is not below has prefixes."""
 UNSETTLED = np.array(_REX_MAY_FOLLOW | MORE, np.uint16)
 _SLOT_SHIFT, _LEAD_SLOTS = np.array(5, np.uint16), np.array(15 << 3, np.uint16)
@@ -234,7 +236,7 @@ def lead_slots(leads: Leads) -> Leads:
 
 
 def _lead(count: int, slot: int) -> int:
-    return count << 12 | slot << 5
+    return count << NUMBER_BITS | slot << 5
 
 
 NEVER_LED = np.array(_lead(0, NEVER), np.uint16)
