@@ -20,6 +20,7 @@ from ubp.programs import (
     ProgramError,
     Record,
     RingLayout,
+    StackPointer,
     String,
     Sum,
     Tid,
@@ -205,6 +206,33 @@ def test_arguments_on_the_stack_are_read_where_there_is_a_stack(arena, pages):
             field.fault_bit is not None and bool(faults >> field.fault_bit & 1) for field in fields
         ]
         assert marked == [not known for known in there]
+
+
+@pytest.mark.parametrize("may_call", [True, False])
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_words_on_the_stack_are_read_directly_as_far_as_it_is_surely_there(
+    arena, pages, size, may_call
+):
+    words = {f"{offset}{sign}": Word(StackPointer(), offset, size, sign == "s")
+             for offset in (0, 3, 8, 24) for sign in "us"}  # fmt: skip
+    record = Record(tuple(Field(name, word) for name, word in words.items()))
+    program = Program(actions=(record,))
+    fields, _ = record_fields(record)
+    machine = Machine(
+        arena, program, arena.placement(LAYOUT, at_entry=True, may_call=may_call, tid_offset=0x2D0)
+    )
+    for room in (0x900, 32, 31, 25, 12, 9, 8):
+        arena.prepare(program, LAYOUT)
+        sp = pages + 2 * PAGE - room
+        content = bytes(range(200, 256))[:room]
+        machine.run({"rsp": sp}, stack=content)
+        at = RING + LAYOUT.data(0)
+        (faults,) = struct.unpack_from("<H", arena.map, at + 14)
+        for field, word in zip(fields, words.values(), strict=True):
+            found = arena.map[at + field.offset : at + field.offset + size]
+            there = word.offset + size <= room
+            assert found == (content[word.offset :][:size] if there else bytes(size))
+            assert (faults >> field.fault_bit & 1) == (not there)
 
 
 def test_where_no_system_call_may_be_made_it_is_refused(arena):

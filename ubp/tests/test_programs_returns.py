@@ -43,6 +43,7 @@ from ubp.programs import (
     TableLayout,
     Tid,
     Time,
+    Word,
     assemble,
     cells,
     parse,
@@ -184,6 +185,14 @@ def test_a_record_of_a_return_holds_the_entry_s_arguments_and_the_value(arena):
         "arg5": 9,
         "r8": 8,
     }
+
+
+def test_at_a_return_the_stack_is_that_behind_the_return(arena):
+    program = Program(actions=tuple(Sum(Word(StackPointer(), offset)) for offset in (-8, 0, 8)))
+    arena.prepare(program, returns=True)
+    machine = Machine(arena, program, arena.placement(at_entry=True, may_call=False), summing())
+    machine.run({}, stack=(1234).to_bytes(8, "little") + (5678).to_bytes(8, "little"))
+    assert results(arena, program).actions == (machine.generated.hook, 1234, 5678)
 
 
 def test_what_the_entry_rules_out_is_never_hooked(calls):

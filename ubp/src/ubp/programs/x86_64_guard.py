@@ -31,8 +31,13 @@ def load_word(
     values: "Values", base: Value, offset: int, size: int, signed: bool, to: str, pool: list[str]
 ) -> None:
     """Load a word of memory into a register, or go to the label `fail`."""
-    a, frame = values.a, values.frame
     values.load(base, to, pool)
+    load_at(values, to, offset, size, signed)
+
+
+def load_at(values: "Values", to: str, offset: int, size: int, signed: bool) -> None:
+    """Load a word into the register that holds its address, or go to the label `fail`."""
+    a, frame = values.a, values.frame
     buffer = frame.word(BUFFER)
     frame.touch_flags()
     frame.touch(*TOUCHED)
@@ -43,6 +48,46 @@ def load_word(
     a.arithmetic("cmp", "rax", size, size=4)
     a.jump_if("ne", values.fail)
     a.extend(to, buffer, size, signed)
+
+
+def is_near(values: "Values", offset: int, size: int) -> bool:
+    """Tell whether a word at the stack pointer may lie in the page of the return address.
+
+    That page is there: the call wrote to it, or the return read it.
+    """
+    known = values.returning or values.shape.at_entry
+    return known and 0 <= offset + _above(values) <= PAGE - size
+
+
+def _above(values: "Values") -> int:
+    """How far the stack pointer is above the return address."""
+    return 8 if values.returning else 0
+
+
+def load_from_stack(values: "Values", offset: int, size: int, signed: bool, to: str) -> None:
+    """Load a word that `is_near`: as it stands if it does lie in that page, else like any other."""
+    a, frame, above = values.a, values.frame, _above(values)
+    far, done, fail = values.new_label(), values.new_label(), values.fail
+    frame.touch_flags()
+    a.lea(to, Mem("rsp", frame.depth - above))
+    a.arithmetic("and", to, PAGE - 1, size=4)
+    a.arithmetic("cmp", to, PAGE - size - offset - above, size=4)
+    a.jump_if("a", far)
+    a.extend(to, Mem("rsp", frame.depth + offset), size, signed)
+    a.label(done)
+
+    def cold() -> None:
+        a.label(far)
+        if not values.shape.may_call:
+            a.jump(fail)
+            return
+        values.fail, before = fail, values.fail
+        a.lea(to, Mem("rsp", frame.depth))
+        load_at(values, to, offset, size, signed)
+        values.fail = before
+        a.jump(done)
+
+    frame.cold(cold)
 
 
 def call(values: "Values") -> None:

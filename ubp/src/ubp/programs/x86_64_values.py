@@ -26,7 +26,6 @@ from ubp.programs.x86_64_frame import Frame
 from ubp.x86_assembler import NUMBERS, Assembler, Mem, Operand, Thread
 
 ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-PAGE = 4096
 SYS_GETPID, SYS_GETTID = 39, 186
 CPU_SELECTOR = 0x7B
 CPU_MASK = 0xFFF
@@ -131,6 +130,8 @@ class Values:
                 self.system_call(SYS_GETPID, to, "the number of the process")
             case Cpu():
                 self.cpu(to)
+            case Word(StackPointer(), offset, size, signed) if guard.is_near(self, offset, size):
+                guard.load_from_stack(self, offset, size, signed, to)
             case Word(base, offset, size, signed):
                 guard.load_word(self, base, offset, size, signed, to, pool)
             case Binary(operator, left, right):
@@ -196,37 +197,14 @@ class Values:
         self.a.mov(to, "rax", size=4)
 
     def _stack_argument(self, number: int, to: str) -> None:
-        """Load an argument from the stack: directly in the page of the return address."""
+        """Load an argument from the stack."""
         if not self.shape.at_entry or self.returning:
             raise ProgramError(
                 f"argument {number} is on the stack, and only known where the function begins",
                 code="no-such-value",
                 hint="probe the function's first instruction",
             )
-        a, frame = self.a, self.frame
-        offset = 8 * (number - len(ARGUMENTS) + 1)
-        frame.touch_flags()
-        far, done = self.new_label(), self.new_label()
-        a.lea(to, Mem("rsp", frame.depth))
-        a.arithmetic("and", to, PAGE - 1, size=4)
-        a.arithmetic("cmp", to, PAGE - 8 - offset, size=4)
-        a.jump_if("a", far)
-        a.mov(to, Mem("rsp", frame.depth + offset))
-        a.label(done)
-        fail = self.fail
-        may_call = self.shape.may_call
-
-        def cold() -> None:
-            a.label(far)
-            if may_call:
-                self.fail, before = fail, self.fail
-                self.load(Word(StackPointer(), offset), to, [])
-                self.fail = before
-                a.jump(done)
-            else:
-                a.jump(fail)
-
-        frame.cold(cold)
+        guard.load_from_stack(self, 8 * (number - len(ARGUMENTS) + 1), 8, False, to)
 
     def _only_at_returns(self, what: str) -> None:
         if not self.returning:
