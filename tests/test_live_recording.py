@@ -16,6 +16,7 @@ import pytest
 
 import uprobes
 from uprobes.command.entry import run
+from uprobes.patch import adopting
 from uprobes.recording import load, open_recordings, save
 
 pytestmark = [pytest.mark.live, pytest.mark.needs("gcc", package="gcc")]
@@ -228,6 +229,26 @@ def test_a_recording_goes_on_without_a_tracer_and_is_read_and_removed_by_others(
     running.check_untouched()
     assert command("list", running.pid).returncode == 2
     rounds(running)
+
+
+@pytest.mark.parametrize("mode", ["drop", "overwrite"])
+def test_who_may_not_map_the_memory_of_a_process_copies_it(records, monkeypatch, mode):
+    running = records(2, 1000)
+    with uprobes.attach(running.pid) as target:
+        target.record("work", "time,arg0", mode=mode, size="1M").detach()
+    monkeypatch.setattr(adopting, "open_view", lambda pid, *where: adopting._copied(*where))
+    [taker] = open_recordings(running.pid, keep=False)
+    [looker] = open_recordings(running.pid)
+    for number in range(40):
+        rounds(running)
+        assert len(looker.read()) == len(taker.read()) == 2000
+        assert int(taker.hits.sum()) == 2000 * (number + 1)
+    assert taker.lost == looker.lost == 0
+    monkeypatch.undo()
+    [late] = open_recordings(running.pid)
+    assert (len(late.read()) == 0) is (mode == "drop")
+    assert command("remove", running.pid).returncode == 0
+    assert len(taker.read()) == 0
 
 
 def test_whoever_detaches_goes_on_reading(records):

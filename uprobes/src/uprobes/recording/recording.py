@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from insn import Method, Reason
 from ubp.programs import Program
+from ubp.programs import ring as ring_words
 from ubp.programs.cells import cells_of, read
 from uprobes.errors import ProbeError, TargetGone
 from uprobes.location import Location
@@ -59,6 +60,18 @@ class Installation(Protocol):
         ...
 
 
+class Link(Protocol):
+    """Between memory that is only a copy, and the process that it is a copy of."""
+
+    def fetch(self) -> None:
+        """Copy it again."""
+        ...
+
+    def tell(self, offset: int) -> None:
+        """Write the word at an offset back."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SiteResult:
     """What one site has counted so far.
@@ -89,6 +102,7 @@ class Part:
         *,
         first: int,
         keep: bool,
+        link: Link | None = None,
     ) -> None:
         self.installed = installed
         self.first = first
@@ -96,6 +110,9 @@ class Part:
         self.numbers = 1 + max((site.number for site in self.sites), default=-1)
         if self.numbers > MOST_SITES:
             raise ProbeError("there can't be so many sites", code="bad-recording")
+        self._link = link
+        self._tails: list[int] = []
+        """Where the readers' own words are, if they have to be written back."""
         self._program = program
         self._returns = plan.returns
         self._layout = cells_of(program, returns=plan.returns)
@@ -109,6 +126,9 @@ class Part:
         layout = plan.layout(registers)
         if layout is not None:
             columns = plan.columns(registers)
+            if link is not None and not keep and not plan.overwrite:
+                tails = (layout.control(ring) + ring_words.TAIL for ring in range(layout.rings))
+                self._tails = [installed.ring_at + tail for tail in tails]
             view = memoryview(memory)[installed.ring_at : installed.ring_at + layout.size]
             self.ring = Ring(
                 view,
@@ -121,6 +141,20 @@ class Part:
                 order=next((c.name for c in columns if c.kind == "time"), None),
                 keep=keep,
             )
+
+    def read(self, *, final: bool) -> Records | None:
+        """Take out the records, None where none are written."""
+        if self._link is not None:
+            self._link.fetch()
+        if self.ring is None:
+            return None
+        records = self.ring.read(final=final)
+        if self._link is not None:
+            for tail in self._tails:
+                self._link.tell(tail)
+        if self.first:
+            records["probe"] += np.uint32(self.first)
+        return records
 
     def cell(self, offset: int | None) -> Counts:
         """Return one cell of every site."""
@@ -206,8 +240,11 @@ class Recording:
         """What runs at each site."""
         return self._program
 
-    def add(self, installed: Installation) -> None:
-        """Take in what was installed."""
+    def add(self, installed: Installation, link: Link | None = None) -> None:
+        """Take in what was installed; its memory is a copy where there is a link.
+
+        Raises ProbeError where the memory is not what it should be.
+        """
         first = sum(part.numbers for part in self.parts)
         part = Part(
             installed,
@@ -217,6 +254,7 @@ class Recording:
             self._clock,
             first=first,
             keep=self._keep,
+            link=link,
         )
         self.parts.append(part)
         if self.detached:
@@ -243,13 +281,8 @@ class Recording:
         `final` says that nobody writes any more, so that what is unfinished is lost. Never waits.
         """
         final = final or self.removed
-        taken = []
-        for part in list(self.parts):
-            if part.ring is not None:
-                records = part.ring.read(final=final)
-                if part.first:
-                    records["probe"] += np.uint32(part.first)
-                taken.append(records)
+        each = (part.read(final=final) for part in list(self.parts))
+        taken = [records for records in each if records is not None]
         if len(taken) == 1:
             return taken[0]
         # numpy's own concatenate would leave out the gaps between fields.

@@ -1,23 +1,70 @@
 """Find recordings that run in a process without a tracer, and read them from outside."""
 
 import contextlib
+import mmap
+import os
+
+import numpy as np
 
 from uprobes.attaching import read_status
-from uprobes.errors import ProbeError
+from uprobes.errors import NotMapped, NotPermitted, ProbeError, TargetGone
 from uprobes.machine import machine_of_host
+from uprobes.maps import read_mappings
 from uprobes.patch.adopting import read_installed
-from uprobes.patch.shared import find_shared
+from uprobes.patch.shared import NAME, find_shared
 from uprobes.process import Process
 from uprobes.recording.plan import Plan
 from uprobes.recording.recording import Recording
+
+COPY_STEP = 1 << 22
+
+
+class Copy:
+    """Memory of a process that we may read but not map: copied, and copied again."""
+
+    def __init__(self, process: Process, view: mmap.mmap, start: int) -> None:
+        self._process = process
+        self._view = view
+        self._start = start
+        self.controls = (0, 0)
+        """From where to where the writers' indices stand."""
+
+    def fetch(self) -> None:
+        """Copy it again, the indices last: then all that they vouch for was there before.
+
+        Of a process that has ended the last copy stays.
+        """
+        with contextlib.suppress(TargetGone, NotMapped):
+            for at in range(0, len(self._view), COPY_STEP):
+                self._copy(at, min(at + COPY_STEP, len(self._view)))
+            self._copy(*self.controls)
+
+    def _copy(self, begin: int, end: int) -> None:
+        if begin < end:
+            self._view[begin:end] = self._process.memory.read(self._start + begin, end - begin)
+
+    def tell(self, offset: int) -> None:
+        """Write the word at an offset back."""
+        with contextlib.suppress(TargetGone, NotMapped):
+            self._process.memory.write(self._start + offset, self._view[offset : offset + 8])
+
+
+def _is_mapped(view: mmap.mmap) -> bool:
+    """Whether it is the process's own memory, rather than a copy."""
+    address = np.frombuffer(view, np.uint8).ctypes.data
+    return any(
+        mapping.start <= address < mapping.end and NAME.decode() in mapping.path
+        for mapping in read_mappings(os.getpid())
+    )
 
 
 def open_recordings(pid: int, *, keep: bool = True) -> tuple[Recording, ...]:
     """Open what is recorded in a process right now, stopping and changing nothing in it.
 
-    With `keep`, what is read stays there for later readers; else it makes room for new records,
-    where the kernel lets us map the process's memory (root may). What the process says of itself
-    is believed only as far as nothing but its own figures depends on it.
+    With `keep`, what is read stays there for later readers; else it makes room for new records.
+    Where the kernel does not let us map the process's memory (root may), each reading copies it.
+    What the process says of itself is believed only as far as nothing but its own figures depends
+    on it.
     Raises NoSuchProcess or NotPermitted; ProbeError with the code `no-recording` without any.
     """
     read_status(pid)
@@ -26,8 +73,6 @@ def open_recordings(pid: int, *, keep: bool = True) -> tuple[Recording, ...]:
     try:
         process = Process(pid, machine)
     except PermissionError:
-        from uprobes.errors import NotPermitted
-
         raise NotPermitted(
             f"the memory of process {pid} may not be read", hint="see uprobes doctor"
         ) from None
@@ -39,7 +84,16 @@ def open_recordings(pid: int, *, keep: bool = True) -> tuple[Recording, ...]:
             plan = Plan.from_note(installed.note)
             if plan not in found:
                 found[plan] = Recording(plan, registers, pid=pid, command=_command(pid), keep=keep)
-            found[plan].add(installed)
+            link = None
+            if not _is_mapped(installed.memory):
+                link = Copy(process, installed.memory, start)
+                layout = plan.layout(registers)
+                if layout is not None:
+                    at = installed.ring_at
+                    link.controls = (at + layout.control(0), at + layout.data(0))
+                    if link.controls[1] > size:
+                        raise ProbeError("its rings are too large", code="bad-recording")
+            found[plan].add(installed, link)
         except ProbeError as error:
             broken.append(error)
         except (OSError, ValueError, TypeError, KeyError) as error:
