@@ -191,7 +191,8 @@ def test_at_a_return_the_stack_is_that_behind_the_return(arena):
     program = Program(actions=tuple(Sum(Word(StackPointer(), offset)) for offset in (-8, 0, 8)))
     arena.prepare(program, returns=True)
     machine = Machine(arena, program, arena.placement(at_entry=True, may_call=False), summing())
-    machine.run({}, stack=(1234).to_bytes(8, "little") + (5678).to_bytes(8, "little"))
+    sp = arena.base + STACK_TOP - 64
+    machine.run({"rsp": sp}, stack=b"".join(n.to_bytes(8, "little") for n in (1234, 5678)))
     assert results(arena, program).actions == (machine.generated.hook, 1234, 5678)
 
 
