@@ -10,9 +10,12 @@ NAMES_64 = (*(f"r{n}" for n in GENERAL), *(f"r{n}" for n in range(8, 16)))
 NAMES_32 = tuple(f"e{n}" for n in GENERAL)
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 
-_MODREG = Property.MODREG.value
-_FAULTING = Property.FAULT | Property.PUSH | Property.POP | Property.X87 | Property.XLAT
-_FAULTING |= Property.MASKSTORE
+# Properties as numbers: & of two flags takes a microsecond.
+_MODREG, _REP = Property.MODREG.value, Property.REP.value
+_OTHER_MEMORY = Property.PUSH | Property.POP | Property.XLAT | Property.MASKSTORE
+_ACCESSING = _OTHER_MEMORY.value
+_IDLE = (Property.NOP | Property.PREFETCH).value
+_FAULTING = (Property.FAULT | Property.X87 | _OTHER_MEMORY).value
 _VECTOR_LETTERS = frozenset("VWUHL")
 
 
@@ -95,7 +98,7 @@ class Detail:
     def accesses_memory(self) -> bool:
         """Whether memory is read or written, the stack included."""
         row = self.row
-        if row.properties & (Property.PUSH | Property.POP | Property.XLAT | Property.MASKSTORE):
+        if row.bits & _ACCESSING:
             return True
         return any(
             operand.access is not Access.NONE
@@ -112,7 +115,7 @@ class Detail:
         refusal."""
         row = self.row
         return (
-            bool(row.properties & _FAULTING)
+            bool(row.bits & _FAULTING)
             or bool(row.refusal)
             or self.accesses_memory
             or any(operand.letter in _VECTOR_LETTERS for operand in row.operands)
@@ -121,12 +124,12 @@ class Detail:
     @property
     def repeats(self) -> bool:
         """Whether it is a string instruction with a repeat prefix."""
-        return bool(self.repeat and self.row.properties & Property.REP)
+        return bool(self.repeat and self.row.bits & _REP)
 
     @property
     def is_nop(self) -> bool:
         """Whether all it does is to move on (no-operations, endbr, pause, hints and prefetches)."""
-        if self.row.properties & (Property.NOP | Property.PREFETCH):
+        if self.row.bits & _IDLE:
             return not self.apx
         # 90 exchanges the accumulator with itself, unless a REX.B names r8.
         return (

@@ -9,6 +9,11 @@ from insn.model import Effects, Flow, Instruction
 from insn.x86_detail import Detail, Encoding
 from insn.x86_row import Access, Operand, Property
 
+# Properties as numbers: & of two flags takes a microsecond.
+_VSIB, _PREFETCH, _MASKREQ, _X87 = (
+    p.value for p in (Property.VSIB, Property.PREFETCH, Property.MASKREQ, Property.X87)
+)
+_STACK = (Property.PUSH | Property.POP).value
 _SIZES = {"b": 1, "bs": 1, "w": 2, "d": 4, "q": 8}
 _ACCUMULATORS = {"ax": 0, "cx": 1, "dx": 2, "bx": 3, "sp": 4, "bp": 5, "si": 6, "di": 7}
 _READS = (Access.READ, Access.READ_WRITE, Access.MAYBE_WRITE)
@@ -119,7 +124,7 @@ class _Effects:
         if detail.base >= 0:
             self.reads.add(names[detail.base])
         if detail.index >= 0:
-            vector = detail.row.properties & Property.VSIB
+            vector = detail.row.bits & _VSIB
             self.reads.add(f"zmm{detail.index}" if vector else names[detail.index])
 
     def operand(self, operand: Operand) -> None:
@@ -178,11 +183,11 @@ class _Effects:
 
 def registers(detail: Detail) -> tuple[frozenset[str], frozenset[str]]:
     """Tell which registers are read and which are written."""
-    if detail.is_nop and not detail.row.properties & Property.PREFETCH:
+    row = detail.row
+    bits = row.bits
+    if detail.is_nop and not bits & _PREFETCH:
         return frozenset(), frozenset()
     effects = _Effects(detail)
-    row = detail.row
-    properties = row.properties
     names = detail.register_names
     for operand in row.operands:
         effects.operand(operand)
@@ -190,14 +195,14 @@ def registers(detail: Detail) -> tuple[frozenset[str], frozenset[str]]:
         effects.address()
     if detail.mask > 0:
         effects.reads.add(f"k{detail.mask}")
-        if properties & Property.MASKREQ:
+        if bits & _MASKREQ:
             effects.writes.add(f"k{detail.mask}")
-    if properties & (Property.PUSH | Property.POP):
+    if bits & _STACK:
         effects.register(names[4], Access.READ_WRITE, partial=False)
     if detail.repeats:
         effects.register(names[1], Access.READ_WRITE, partial=False)
         effects.reads |= effects.writes & {names[0]}
-    if properties & Property.X87:
+    if bits & _X87:
         effects.register("x87", Access.READ_WRITE, partial=False)
     if detail.segment in ("fs", "gs") and detail.accesses_memory:
         effects.reads.add(f"{detail.segment}_base")
