@@ -2,8 +2,9 @@
 reason.
 
 A perf event on a file of instructions makes the kernel judge them, as it would for perf or
-bpftrace. Taking an accepted one off again takes 90 ms (the kernel waits for every CPU): many are
-taken off at once, and the quick part asks about few.
+bpftrace. Taking an accepted one off again takes 90 ms (the kernel waits for every CPU), so that
+the quick part asks about few, and the torture takes ten minutes. `SEED` and `ROUNDS` in the
+environment choose others, and more of them.
 """
 
 import ctypes
@@ -13,7 +14,6 @@ import os
 import struct
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -31,6 +31,7 @@ UPROBE_PMU = Path("/sys/bus/event_source/devices/uprobe/type")
 REFUSED = {524, errno.ENOEXEC}  # ENOTSUPP, undecodable
 STRIDE = 16
 SEED = int(os.environ.get("SEED", "1"))
+ROUNDS = int(os.environ.get("ROUNDS", "1"))
 
 # Prefixes that the kernel refuses before anything, though none of them is dangerous to step.
 NEEDLESS_PREFIXES = {0x26, 0x2E, 0x36, 0x3E, 0xF0}
@@ -57,8 +58,8 @@ class Oracle:
         self.system = ctypes.CDLL(None, use_errno=True)
         self.type = int(UPROBE_PMU.read_text())
 
-    def accepts(self, number, taking_off):
-        """Register a uprobe on an instruction, and have it removed by an executor."""
+    def accepts(self, number):
+        """Register a uprobe on an instruction, and remove it."""
         name = ctypes.create_string_buffer(os.fsencode(self.path))
         attributes = bytearray(128)
         struct.pack_into("<II", attributes, 0, self.type, len(attributes))
@@ -67,7 +68,7 @@ class Oracle:
         perf_event_open, cloexec = 298, 8
         event = self.system.syscall(perf_event_open, raw, 0, -1, -1, cloexec)
         if event >= 0:
-            taking_off.submit(os.close, event)
+            os.close(event)
             return True
         error = ctypes.get_errno()
         assert error in REFUSED, os.strerror(error)
@@ -109,19 +110,18 @@ def disagreements(tmp_path, instructions):
     unexplained = []
     agreed = 0
     reasons = Counter()
-    with ThreadPoolExecutor(64) as taking_off:
-        for number, instruction in enumerate(instructions):
-            kernel = oracle.accepts(number, taking_off)
-            ours = insn.judge(instruction).probeable
-            if kernel == ours:
-                agreed += 1
-                continue
-            reason = difference(instruction, kernel=kernel)
-            if reason is None:
-                unexplained.append(
-                    (instruction.code.hex(), instruction.text, f"kernel accepts: {kernel}")
-                )
-            reasons[f"kernel {'accepts' if kernel else 'refuses'}: {reason}"] += 1
+    for number, instruction in enumerate(instructions):
+        kernel = oracle.accepts(number)
+        ours = insn.judge(instruction).probeable
+        if kernel == ours:
+            agreed += 1
+            continue
+        reason = difference(instruction, kernel=kernel)
+        if reason is None:
+            unexplained.append(
+                (instruction.code.hex(), instruction.text, f"kernel accepts: {kernel}")
+            )
+        reasons[f"kernel {'accepts' if kernel else 'refuses'}: {reason}"] += 1
     print(f"seed {SEED}: {len(instructions)} instructions, {agreed} agreed")
     for reason, count in reasons.most_common():
         print(f"  {count:5} {reason}")
@@ -153,7 +153,7 @@ def test_the_kernel_shares_our_verdict_on_every_row_or_the_difference_is_known(t
     random = Random(SEED)
     forms = {}
     for row in ROWS:
-        for _ in range(24):
+        for _ in range(3 * ROUNDS):
             try:
                 instruction = insn.X86_64.decode(sample(row, random, 64), 0x1000)
             except insn.InsnError:
@@ -168,7 +168,7 @@ def test_the_kernel_shares_our_verdict_on_every_row_or_the_difference_is_known(t
     agreed, unexplained = disagreements(tmp_path, instructions)
     assert unexplained == []
     assert agreed > len(instructions) // 2
-    assert len(instructions) > 3 * len(ROWS)
+    assert len(instructions) > 1.5 * len(ROWS)
 
 
 def test_the_reasons_for_differences_do_not_explain_everything():
