@@ -26,15 +26,25 @@ print("armed", flush=True)
 while True:
     time.sleep(1)
 """
+CHURN = """
+import sys, uprobes
+pid, how, *specs = sys.argv[1:]
+print("armed", flush=True)
+while True:
+    with uprobes.attach(int(pid)) as target:
+        made = target.register(specs, lambda hit: None, returns=how == "returns")
+        assert made.probes, made.refused
+"""
+"""Always about to attach, to put probes in or to take them out."""
 HOW = ("any", "inline", "step", "boost", "emulate")
 SHOW_A_STEP = {"system_call", "pushf"}
 """Kinds in which a step shows that nobody was there to repair: rcx, the pushed trap flag."""
 
 
-def start_tracer(victim, how, specs):
+def start_tracer(victim, how, specs, program=TRACER):
     """Start a tracer as a program of its own; return it when its probes are in."""
     tracer = subprocess.Popen(
-        [sys.executable, "-c", TRACER, str(victim.pid), how, *specs], stdout=subprocess.PIPE
+        [sys.executable, "-c", program, str(victim.pid), how, *specs], stdout=subprocess.PIPE
     )
     assert tracer.stdout.readline() == b"armed\n"
     return tracer
@@ -128,13 +138,48 @@ def test_the_programs_own_sigtrap_handler_gets_its_own_traps_with_the_guard_in(v
     assert status.code == 0
 
 
+def survive_attaching(victim, chance, how, times):
+    """Kill tracers that attach and detach all the time; each one takes over from the one before."""
+    kinds = victim("kinds", 3, 0)
+    kinds.go()
+    kinds.wait_for("running")
+    specs = [kinds.spec(name) for name in kinds.points if name not in SHOW_A_STEP]
+    for number in range(times):
+        tracer = start_tracer(kinds, how, specs, CHURN)
+        delay = chance.random() * 0.08
+        time.sleep(delay)
+        assert tracer.poll() is None, "the tracer ended by itself"
+        kill(tracer)
+        time.sleep(0.001)
+        assert kinds.alive, (number, delay, kinds.finish())
+    with uprobes.attach(kinds.pid):
+        pass
+    kinds.check_untouched()
+    kinds.go()
+    said, code = kinds.finish()
+    assert (said[2], code) == ("wrong 0", 0), said
+
+
+@pytest.mark.parametrize("how", ["any", "returns"])
+def test_a_program_outlives_tracers_that_attach_and_detach_all_the_time(victim, how):
+    survive_attaching(victim, random.Random(1), how, 6)
+
+
 @pytest.mark.torture
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", ["any", "returns"])
+def test_two_hundred_and_fifty_kills_while_attaching_and_detaching(victim, how):
+    seed = int(os.environ.get("SEED", time.time_ns() % 2**32))
+    print("seed", seed)
+    survive_attaching(victim, random.Random(seed), how, 250)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("how", [*HOW, "returns"])
 def test_five_hundred_kills_at_random_moments(victim, unprobed, how):
     seed = int(os.environ.get("SEED", time.time_ns() % 2**32))
     print("seed", seed)
     chance = random.Random(seed)
-    for _ in range(500 // len(HOW) + 1):
+    for _ in range(100):
         delay = chance.random() * 0.3
         assert survive(victim, how, delay, rescue=chance.random() < 0.5) == unprobed
 

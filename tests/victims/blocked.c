@@ -1,7 +1,11 @@
-/* Runs probed code with SIGTRAP blocked or ignored, and looks at what became of its disposition. */
+/* Runs probed code with SIGTRAP blocked or ignored, and looks at what became of its disposition.
+ *
+ * `blocked workers`: three threads block every signal and call it until a second line comes.
+ */
 #include "victim.h"
 
 static int seen;
+static volatile int stopping;
 
 NOINLINE long probed(long x)
 {
@@ -26,13 +30,46 @@ static void report(const char *when)
            action.sa_handler == handler ? "handled" : action.sa_handler == SIG_IGN ? "ignored" : action.sa_handler == SIG_DFL ? "default" : "strange");
 }
 
-int main(void)
+static void *work(void *unused)
+{
+    sigset_t all;
+    long sum = 0;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    while (!stopping)
+        sum = probed(sum);
+    return unused;
+}
+
+static int workers(void)
+{
+    pthread_t thread[3];
+
+    for (int i = 0; i < 3; i++)
+        if (pthread_create(&thread[i], NULL, work, NULL))
+            return 3;
+    puts("running");
+    fflush(stdout);
+    wait_for_line();
+    stopping = 1;
+    for (int i = 0; i < 3; i++)
+        pthread_join(thread[i], NULL);
+    report("at the end");
+    return 0;
+}
+
+int main(int argc, char **argv)
 {
     sigset_t all, none;
     long sum = 0;
 
     SHOW(probed);
+    if (argc > 1)
+        signal(SIGTRAP, handler);
     ready();
+    if (argc > 1)
+        return argv[1][0] == 'w' ? workers() : 2;
     sigfillset(&all);
     sigemptyset(&none);
     signal(SIGTRAP, handler);

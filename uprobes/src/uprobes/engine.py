@@ -156,11 +156,12 @@ class Engine:
                 continue
             # Asked at each hit only where it is known to happen, or where that costs little.
             if (
-                (begun or tracee.process.loses_guard or not placement.dense)
+                (begun or tracee.unasked or tracee.process.loses_guard or not placement.dense)
                 and request(getsigmask, tid, 8, mask) == 0
                 and (mask[0] & unseen_mask == unseen or not turn % LOOKED_EVERY)
             ):
-                self._keep_guard(tracee, asked=True)
+                self._keep_guard(tracee, mask[0])
+            tracee.unasked = False
             words, ip_word = tracee.words, tracee.ip_word
             address = words[ip_word] - tracee.skew
             point = tracee.process.points.get(address)
@@ -291,13 +292,18 @@ class Engine:
         else:
             self.signals.on_signal(tracee, signal.SIGTRAP)
 
-    def _keep_guard(self, tracee: Tracee, *, asked: bool = False) -> None:
-        """Look after the guard where the kernel may have reset its handler just now."""
-        if not asked and self.placement.dense and not tracee.process.loses_guard:
+    def _keep_guard(self, tracee: Tracee, asked: int | None = None) -> None:
+        """Look after the guard where the kernel may have reset its handler just now; `asked` is the
+        thread's signal mask.
+        """
+        if asked is None and self.placement.dense and not tracee.process.loses_guard:
             return  # `run` asks now and then
         mask, unseen = self.machine.blocked_unseen
         with contextlib.suppress(OSError, ProbeError):
-            if asked or ptrace.signal_mask(tracee.tid) & mask == unseen:
+            blocked = ptrace.signal_mask(tracee.tid) if asked is None else asked
+            if blocked & mask == unseen:
+                tracee.opened = blocked
+            if blocked & mask == unseen or asked is not None:
                 tracee.process.keep_guard(tracee)
 
     def hit(self, tracee: Tracee, point: ProbePoint) -> None:

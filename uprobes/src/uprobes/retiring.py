@@ -1,5 +1,6 @@
 """Leave a process as if we had never been there: bytes, registers, stacks, mappings."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from insn import Method
@@ -37,11 +38,17 @@ def retire(engine: "Engine", process: Process) -> None:
             continue
         try:
             tracee.load()
+            if tracee.pending == BREAK_STATUS:
+                tracee.note_opened()
             _bring_home(engine, tracee, process, home, staying)
             tracee.flush()
         except (OSError, ProbeError):
             continue
     _unmap(process, home)
+    for tracee in process.tracees.values():
+        if tracee.state is State.STOPPED:
+            with contextlib.suppress(OSError):
+                tracee.block_again()
     process.points.clear()
 
 

@@ -127,6 +127,10 @@ class Tracee:
     """Which words hold a function's first arguments."""
     _ip: ctypes.c_ulong = field(init=False, default_factory=ctypes.c_ulong)
     """Where POKEUSER gets the program counter."""
+    unasked: bool = True
+    """Whether we have not looked yet what the thread blocks."""
+    opened: int | None = None
+    """The signals it blocked after a breakpoint had opened the trap's for it."""
     spare: "Hit | None" = None
     """The hit object of the latest hit, used again unless a handler kept it."""
     deferred: "list[tuple[Hit, Callable[[Any], object]]]" = field(default_factory=list)
@@ -252,6 +256,21 @@ class Tracee:
     def hold_trap(self, info: SignalInfo) -> None:
         """Let a trap of the program's own come before any signal that is held."""
         self.held.appendleft(HeldSignal(info.number, info))
+
+    def note_opened(self) -> None:
+        """Note what a stopped thread that has just met a breakpoint blocks, if it blocked all."""
+        mask, unseen = self.machine.blocked_unseen
+        blocked = ptrace.signal_mask(self.tid)
+        if blocked & mask == unseen:
+            self.opened = blocked
+
+    def block_again(self) -> None:
+        """Block the trap's signal again in a stopped thread that blocked it before it met a
+        breakpoint, unless the program has set others since.
+        """
+        opened, self.opened = self.opened, None
+        if opened is not None and ptrace.signal_mask(self.tid) == opened:
+            ptrace.set_signal_mask(self.tid, opened | 1 << (signal.SIGTRAP - 1))
 
     def take_held(self) -> int:
         """Prepare the first held signal for delivery at the present stop; 0 when none is left.

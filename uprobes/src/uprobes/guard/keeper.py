@@ -111,7 +111,9 @@ class Guard:
             return
         old = process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
         current = swap_action(process, old)
-        if layout.ACTION.unpack(current)[0] != self.made.handler:
+        handler = layout.ACTION.unpack(current)[0]
+        # No handler may also be what the kernel left at a breakpoint met with SIGTRAP blocked.
+        if handler != self.made.handler and (handler or not self.process.loses_guard):
             swap_action(process, current)  # the program has set one of its own since
         process.guard = None  # from here on its call site is no more
         process.call("munmap", self.base, AREA)
