@@ -225,3 +225,13 @@ def test_32_bit_code_has_the_same_forms():
     image = image_of("31c0 c3 / 89e5 89e5 89e5 c3 cccccccccc", machine=3, bits=32, kind=EXECUTABLE)
     assert image.arch.name == "x86_32"
     assert Windows(image).window(BASE).form is JumpForm.SHORT
+
+
+def test_data_that_looks_like_padding_is_none():
+    code = bytes.fromhex("31c0c3 4889e5 c3 0545454545 c3 9090909090")
+    functions = [Symbol("f", BASE, 3), Symbol("g", BASE + 3, 4)]
+    found = Windows(open_image(Elf(code=code, symbols=functions).build())).window(BASE)
+    assert found.form is JumpForm.PUNNED
+    functions[1] = Symbol("g", BASE + 3, 10)
+    found = Windows(open_image(Elf(code=code, symbols=functions).build())).window(BASE)
+    assert found.form is JumpForm.SHORT

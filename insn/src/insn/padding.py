@@ -39,7 +39,8 @@ def is_padding(code: CodeMap) -> NDArray[np.bool_]:
 def runs(code: CodeMap, padding: NDArray[np.bool_]) -> tuple[Addresses, Addresses]:
     """Find the bytes that are proved to be padding: starts and ends of them, ascending.
 
-    Control leaves for good right before each of them, and arrives nowhere inside.
+    Control leaves for good right before each of them, at the end of code of a known function (data
+    may look like that by chance), and arrives nowhere inside.
     """
     records = code.instructions
     starts = records["address"]
@@ -60,6 +61,8 @@ def runs(code: CodeMap, padding: NDArray[np.bool_]) -> tuple[Addresses, Addresse
     after = np.searchsorted(stop, begin, side="right")
     last = np.where(after < len(stop), stop[np.minimum(after, len(stop) - 1)], len(records)) - 1
     low, high = starts[begin], ends[last]
+    behind_code = code.in_functions(starts[begin - 1])
+    low, high = low[behind_code], high[behind_code]
     # An entry that is no start of an instruction cuts it short, too.
     if len(code.entries):
         following = np.searchsorted(code.entries, low)

@@ -44,6 +44,13 @@ class CodeMap:
     @cached_property
     def function_ends(self) -> Addresses:
         """The first address behind each function; that of the next one where no size is known."""
+        known = self._known_ends
+        following = np.append(self.functions[1:], np.uint64(_HIGHEST))
+        return np.where(known, known, following)
+
+    @cached_property
+    def _known_ends(self) -> Addresses:
+        """The first address behind each function; 0 where no size is known."""
         image, starts = self.image, self.functions
         known = np.zeros(len(starts), np.uint64)
         symbols = image.functions
@@ -53,8 +60,14 @@ class CodeMap:
             (image.frames.starts, image.frames.ends),
         ):
             np.maximum.at(known, np.searchsorted(starts, begin), end)
-        following = np.append(starts[1:], np.uint64(_HIGHEST))
-        return np.where(known, known, following)
+        return known
+
+    def in_functions(self, addresses: Addresses) -> NDArray[np.bool_]:
+        """Tell which addresses lie in functions whose size is known: these are code, not data."""
+        if not len(self.functions):
+            return np.zeros(len(addresses), np.bool_)
+        index = np.searchsorted(self.functions, addresses, side="right").astype(np.int64) - 1
+        return (index >= 0) & (addresses < self._known_ends[np.maximum(index, 0)])
 
     @cached_property
     def parts(self) -> Addresses:
