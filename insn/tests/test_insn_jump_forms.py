@@ -1,6 +1,7 @@
 """The forms in which a jump is written over code, one site alone and many together."""
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -235,3 +236,27 @@ def test_data_that_looks_like_padding_is_none():
     functions[1] = Symbol("g", BASE + 3, 10)
     found = Windows(open_image(Elf(code=code, symbols=functions).build())).window(BASE)
     assert found.form is JumpForm.SHORT
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_a_file_holds_it_is_judged(seed):
+    random = Random(seed)
+    size = random.choice([0, 1, 3, 16, 64, 300])
+    likely = bytes.fromhex("90 cc c3 55 eb 0f 1f 66 e8 ff 75")
+    code = random.choice([random.randbytes(size), bytes(random.choices(likely, k=size))])
+    base = random.choice([0, 0x1000, BASE, 0x7FFFFFFFF000, (1 << 64) - 0x1000, (1 << 32) - 64])
+    symbols = [
+        Symbol(f"f{n}", base + random.randrange(size + 1), random.choice([0, 1, 5, 1 << 40]))
+        for n in range(random.randrange(4))
+    ]
+    image = open_image(Elf(code=code, base=base, symbols=symbols).build())
+    windows = Windows(image)
+    places = [(base + n) % (1 << 64) for n in range(-2, size + 4)] + [0, (1 << 64) - 1]
+    assert len(windows.judge(places)) == len(windows.dead(places)) == len(places)
+    assert len(windows.judge(places, 3)) == len(places)
+    assert len(windows.plan([])) == 0
+    for row in windows.plan(places, [(base, min(base + 2, (1 << 64) - 1)), (0, 1)]):
+        window = windows.window_of(row)
+        if window.form:
+            assert window.end > window.address
+            assert window.jump_bytes(window.low)
