@@ -23,7 +23,7 @@ PADDING = 32
 """Bytes behind the code that may be read."""
 _CHUNK = 1 << 21
 """Bytes of code that are followed together, at most."""
-_LANE = 96
+_LANE = 80
 """Bytes of code in a lane: with fewer, more lanes start wrong; with more, there are more steps."""
 _BLOCK = 1 << 14
 """Records that are written together: what they need fits the fast caches."""

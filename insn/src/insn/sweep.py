@@ -93,16 +93,30 @@ def _join(step: Step, found: Found, starts: Positions, entries: Positions, ends:
         what, lengths = step(at)
         paths.append((lanes, at, what))
         at = at + lengths
-    right = np.zeros(len(starts), np.bool_)
-    settled = last = -1
-    rows = zip(starts.tolist(), joined.tolist(), ends.tolist(), strict=True)
-    for lane, (start, meets, end) in enumerate(rows):
-        if start <= settled:
-            continue  # a path that began earlier arrives at this start, or runs past it
-        right[lane] = True
-        settled, last = min(meets, end), meets
-        found[start:settled] = 0
+    settled = np.minimum(joined, ends)
+    right = _unpassed(starts, settled)
+    found[_ranges(starts[right], settled[right])] = 0
     for lanes, at, what in paths:
-        kept = right.take(lanes).nonzero()[0]
-        found[at.take(kept)] = what.take(kept)
-    return last
+        kept = right.take(lanes)
+        found[at[kept]] = what[kept]
+    return int(joined[right][-1])
+
+
+def _unpassed(starts: Positions, settled: Positions) -> NDArray[np.bool_]:
+    """Tell of paths, ascending by where the lane they lead to began, which ones count.
+
+    One that began earlier and runs up to a start, or past it, settles the code there.
+    """
+    right = np.ones(len(starts), np.bool_)
+    for index in (settled[:-1] >= starts[1:]).nonzero()[0].tolist():
+        if right[index]:
+            right[index + 1 : int(np.searchsorted(starts, settled[index], "right"))] = False
+    return right
+
+
+def _ranges(starts: Positions, ends: Positions) -> Positions:
+    """Give all positions from each start up to its end."""
+    sizes = np.maximum(ends - starts, 0)
+    before = np.cumsum(sizes) - sizes
+    inside: Positions = np.arange(int(sizes.sum())) - np.repeat(before, sizes)
+    return np.repeat(starts, sizes) + inside
