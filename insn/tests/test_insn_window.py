@@ -240,6 +240,49 @@ def test_a_function_that_computes_addresses_of_its_code_may_be_entered_anywhere(
     assert [REASONS[n].code if n else "-" for n in rows["reason"]] == ["entered-inside", "-", "-"]
 
 
+RESTARTABLE = """
+    .section __rseq_cs, "aw"
+    .balign 32
+    .long 0, 0
+    .quad first, behind - first, other
+    .text
+    .globl main
+    .type main, @function
+main:
+    mov $1, %esi
+before:
+    lea 1(%rsi), %rsi
+    nop
+first:
+    mov %rsi, %rdi
+    mov %rdi, (%rsp)
+behind:
+    mov $1, %eax
+    ret
+    .byte 0x0f, 0xb9, 0x3d
+    .long 0x53053053
+other:
+    mov $2, %eax
+    ret
+    .size main, .-main
+"""
+
+
+@pytest.mark.parametrize("option", ["-pie", "-no-pie"])
+def test_nothing_of_a_restartable_sequence_is_displaced(tmp_path, option):
+    text, binary = tmp_path / "restartable.s", tmp_path / "restartable"
+    text.write_text(RESTARTABLE)
+    subprocess.run(["gcc", option, "-o", str(binary), str(text)], check=True)
+    image = open_image(binary)
+    before, first, behind, other = (
+        image.symbols.find(name)[0].address for name in ("before", "first", "behind", "other")
+    )
+    rows = Windows(image).judge([before, before + 4, first, first + 3, behind, other])
+    codes = [REASONS[n].code if n else "-" for n in rows["reason"]]
+    assert codes == ["-", "restartable", "restartable", "restartable", "-", "-"]
+    assert rows["form"].astype(bool).tolist() == [code == "-" for code in codes]
+
+
 COLD = """
     .text
     .globl main, f

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from insn.forms import FLOWS, METHODS
 from insn.model import Flow, Method, Reason
 from insn.padding import LEAVES
+from insn.restartable import sequences
 from insn.targets import Addresses, CodeMap
 
 REASONS: tuple[Reason | None, ...] = (
@@ -45,11 +46,24 @@ REASONS: tuple[Reason | None, ...] = (
         "another probe point lies among the instructions that the jump displaces",
         "use trap, or remove the other probe",
     ),
+    Reason(
+        "restartable",
+        "it lies in a sequence that the kernel restarts when it is interrupted, but not in a copy",
+        "probe the instruction before the sequence",
+    ),
 )
 """What the numbers in a window's `reason` mean; 0: a plain jump may be written."""
-SAFE, NO_BOUNDARY, NOT_DISPLACEABLE, ENTERED, NO_ROOM, UNDECODED, CALL_INSIDE, OVERLAPS = range(
-    len(REASONS)
-)
+(
+    SAFE,
+    NO_BOUNDARY,
+    NOT_DISPLACEABLE,
+    ENTERED,
+    NO_ROOM,
+    UNDECODED,
+    CALL_INSIDE,
+    OVERLAPS,
+    RESTARTABLE,
+) = range(len(REASONS))
 
 WINDOW = np.dtype(
     [
@@ -91,6 +105,7 @@ class Displacing:
         self.starts: Addresses = np.ascontiguousarray(code.instructions["address"])
         lengths = code.instructions["length"]
         self._undecoded = np.concatenate([[0], np.cumsum(lengths == 0)])
+        self._sequences = sequences(code.image)
 
     def find(self, wanted: Addresses, size: int) -> NDArray[np.void]:
         """Judge windows of `size` bytes: rows of `WINDOW`, without a form."""
@@ -148,6 +163,7 @@ class Displacing:
         out["reason"][inside] = ENTERED
         out["target"][inside] = entered[inside]
         self._look_for_gaps(out)
+        self._look_for_sequences(out)
         return out
 
     def _next_entries(self, wanted: Addresses) -> Addresses:
@@ -169,3 +185,15 @@ class Displacing:
         gaps = self._undecoded[high] - self._undecoded[low] > 0
         out["cut"][gaps] = 0
         out["reason"][gaps & (out["reason"] != NO_BOUNDARY)] = UNDECODED
+
+    def _look_for_sequences(self, out: NDArray[np.void]) -> None:
+        """Refuse to displace any of a restartable sequence."""
+        starts, ends = self._sequences
+        if not len(starts):
+            return
+        reached = np.maximum.accumulate(ends)
+        before = np.searchsorted(starts, out["end"]).astype(np.intp) - 1
+        touched = (before >= 0) & (reached[np.maximum(before, 0)] > out["address"])
+        touched &= out["reason"] != NO_BOUNDARY
+        out["cut"][touched] = 0
+        out["reason"][touched] = RESTARTABLE

@@ -25,6 +25,7 @@ from insn.displacing import (
     NOT_DISPLACEABLE,
     OVERLAPS,
     REASONS,
+    RESTARTABLE,
     SAFE,
     UNDECODED,
     WINDOW,
@@ -125,7 +126,7 @@ class Windows:
         """Fill in the form of each row; nothing of a window may lie at or behind its limit."""
         arch = self.map.image.arch
         size = np.uint64(arch.jump_size)
-        known = ~np.isin(rows["reason"], (NO_BOUNDARY, UNDECODED))
+        known = ~np.isin(rows["reason"], (NO_BOUNDARY, UNDECODED, RESTARTABLE))
         near = (rows["reason"] == SAFE) & (rows["end"] + rows["padding"] > limits)
         rows["reason"][near] = OVERLAPS
         rows["target"][near] = limits[near]
