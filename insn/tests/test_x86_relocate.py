@@ -59,7 +59,7 @@ def copies(per_row, to, back):
 
 def test_a_near_copy_addresses_what_the_original_addresses():
     counted = 0
-    for instruction, copy in copies(3, NEAR, back=False):
+    for instruction, copy in copies(5, NEAR, back=False):
         moved = instruction.arch.decode(copy.code, copy.address)
         assert moved.length == instruction.length
         if instruction.pc_relative and instruction.pc_relative.kind is not PcRelativeKind.BRANCH:
@@ -78,7 +78,7 @@ def test_a_near_copy_addresses_what_the_original_addresses():
 
 def test_a_far_copy_addresses_the_same_through_a_register_that_it_does_not_use():
     counted = 0
-    for instruction, copy in copies(3, FAR, back=False):
+    for instruction, copy in copies(5, FAR, back=False):
         if copy.scratch is None:
             continue
         counted += 1
