@@ -13,7 +13,7 @@ import uprobes
 
 HERE = Path(__file__).parent
 VICTIMS = HERE / "victims"
-PATIENCE = 120.0
+PATIENCE = float(os.environ.get("PATIENCE", "120"))
 """Seconds after which a victim is taken to hang. Never a figure that a test asserts."""
 
 METHODS = ("inline", "step", "boost", "emulate")
@@ -127,6 +127,7 @@ class Victim:
                 assert state is not None
                 assert state[1] not in "tT", f"thread {task.name} is stopped"
         left = set(executable_mappings(self.pid)) - set(self.mappings)
+        left |= {row for row in mappings(self.pid) if "memfd:uprobes" in row[4]}
         assert not left, f"a mapping of ours is left: {left}"
         assert changed_text(self.pid) == [], "text differs from its file"
 
@@ -151,6 +152,15 @@ def process_state(pid):
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return None
+
+
+def switches(pid):
+    """Count how often the threads of a process have waited so far: one that is dead has not."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        status = (task / "status").read_text()
+        total += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[1])
+    return total
 
 
 def tracer_of(pid):

@@ -80,12 +80,12 @@ def test_removing_leaves_nothing_behind_while_the_threads_run_on(victim):
     assert "wrong 0" in said
 
 
-def test_what_is_detached_goes_on_counting_until_somebody_else_removes_it(victim):
+@pytest.mark.parametrize("method", ["jump", "trap"])
+def test_what_is_detached_goes_on_counting_until_somebody_else_removes_it(victim, method):
     kinds = victim("kinds", 2, 0)
     kinds.go()
     with uprobes.attach(kinds.pid) as target:
-        installed, _ = install_all(target, kinds, None)
-        assert {site.method for site in installed.sites} == {Method.JUMP, Method.TRAP}
+        installed, _ = install_all(target, kinds, method)
         installed.detach()
     assert live.tracer_of(kinds.pid) == 0
     before = hits(installed)
@@ -158,3 +158,110 @@ def test_nothing_is_installed_at_a_place_that_holds_no_code(victim):
         with pytest.raises(uprobes.ProbeError):
             target.install([("libc:no_such_function", COUNT)])
         live.run_to_the_end(target, kinds)
+
+
+@pytest.mark.parametrize("method", [None, "trap"])
+@pytest.mark.parametrize(
+    ("program", "argv", "expected"),
+    [
+        ("returns", ("recursion", 3000), {"factorial_sum": (3001, 3001)}),
+        ("returns", ("tail", 200), dict.fromkeys(("first", "second", "third"), (200, 200))),
+        ("returns", ("pops", 20), {}),
+        ("returns", ("longjmp", 50), dict.fromkeys(("jumps_out", "calls_jumper"), (51, 1))),
+        ("returns", ("threads", 4), {"leaf": (32, 32)}),
+        ("returns", ("thread_exit", 4), {"leaves_thread": (4, 0)}),
+        ("returns", ("sigaltstack", 50), {"factorial_sum": (11, 11), "leaf": (50, 50)}),
+        ("returns", ("swapcontext", 50), {"leaf": (2, 2), "switches": (2, 2)}),
+        ("throws", (20,), dict.fromkeys(("thrower", "middle"), (20, 10))),
+        ("backtraces", (20,), dict.fromkeys(("inner", "outer"), (20, 0))),
+    ],
+)
+def test_programs_of_returns_run_at_every_return_and_disturb_nothing(
+    victim, build, program, argv, expected, method
+):
+    """Entries, and those of them that returned; what unwinds the stack sees real addresses."""
+    started = victim(program, *argv)
+    with uprobes.attach(started.pid) as target:
+        installed = target.install(
+            [(address, COUNT) for address in started.points.values()], returns=True, method=method
+        )
+        live.run_to_the_end(target, started)
+    names = {address: name for name, address in started.points.items()}
+    results = {names[site.address]: installed.results(site) for site in installed.sites}
+    assert started.finish() == live.unprobed(build(program), *argv)
+    assert {name: (r.hits, r.passed) for name, r in results.items() if r.hits} == expected
+    assert {error.code for error in installed.refused} <= {"pops-arguments"}
+
+
+def test_removing_programs_of_returns_lets_calls_under_way_return(victim):
+    started = victim("returns", "blocks")
+    with uprobes.attach(started.pid) as target:
+        installed = target.install([(started.points["blocks"], COUNT)], returns=True)
+        started.go()
+        live.until(lambda: installed.results(installed.sites[0]).hits == 4, "four calls")
+        installed.remove()
+        assert target.installed == ()
+    started.check_untouched()
+    started.process.stdin.write(b"abcd")
+    said, code = started.finish()
+    assert (said[-1], code) == ("done blocks", 0)
+    assert installed.results(installed.sites[0]).passed == 0
+
+
+@pytest.mark.parametrize("rounds", [10, pytest.param(1000, marks=pytest.mark.torture)])
+def test_programs_come_and_go_under_load(victim, rounds):
+    """Everything is patched and put back while eight threads run through it."""
+    kinds = victim("kinds", 8, 0)
+    kinds.go()
+    total = 0
+    with uprobes.attach(kinds.pid) as target:
+        for number in range(rounds):
+            installed, _ = install_all(target, kinds, None)
+            installed.remove()
+            assert target.installed == (), number
+            total += sum(hits(installed).values())
+    assert total > 0
+    kinds.check_untouched()
+    kinds.go()
+    said, code = kinds.finish()
+    assert code == 0
+    assert "wrong 0" in said
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("method", ["jump", "trap"])
+def test_eight_threads_calling_ten_million_times_each_lose_nothing(victim, method):
+    calls = 10_000_000 if method == "jump" else 200_000
+    kinds = victim("kinds", 8, calls, "push_rbp")
+    with uprobes.attach(kinds.pid) as target:
+        installed = target.install([(kinds.points["push_rbp"], COUNT)], method=method)
+        status = live.run_to_the_end(target, kinds)
+    assert status.code == 0
+    assert list(hits(installed).values()) == [8 * calls]
+
+
+def test_a_spawned_program_survives_its_tracer(build):
+    """The guard goes into a program before its first instruction, not into the middle of exec."""
+    reader, writer = os.pipe()
+    silent, silence = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.dup2(silent, 0)  # no second line ever comes, so that it goes on
+            with uprobes.spawn([str(build("ticks")), "2"]) as target:
+                target.uprobe("ticks:tick", lambda hit: os.write(writer, b"%d\n" % target.pid))
+                target.run(live.PATIENCE)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    os.close(silent)
+    with os.fdopen(reader) as said:
+        pid = int(said.readline())
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    try:
+        switches = live.switches(pid)
+        live.until(lambda: live.switches(pid) > switches + 20, "the threads tick on")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.close(silence)

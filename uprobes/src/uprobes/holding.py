@@ -111,7 +111,9 @@ class Holding:
                 tracee.state, tracee.pending = State.STOPPED, BREAK_STATUS
                 tracee.remember()
             elif tracee.state not in AT_REST:
-                tracee.interrupt()
+                # Asked to stop when it stands already, it would stop again as soon as it goes on.
+                if not ptrace.stands(tracee.tid):
+                    tracee.interrupt()
                 tracee.interrupted = True
                 waiting.add(tracee.tid)
         while waiting:

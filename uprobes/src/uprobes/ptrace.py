@@ -314,6 +314,12 @@ def peek_one(tid: int, *, leave_end: bool = False) -> int:
     return take(tid, siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS], leave_end=leave_end)
 
 
+def stands(tid: int) -> bool:
+    """Tell whether a thread has a stop, or its end, to report; nothing is taken."""
+    siginfo = (ctypes.c_int * (SIGINFO_SIZE // 4))()
+    return _blocking.waitid(P_PID, tid, siginfo, POLL_FLAGS) == 0 and siginfo[PEEKED_TID] != 0
+
+
 def take(tid: int, code: int, status: int, *, leave_end: bool = False) -> int:
     """Return the wait status of a stop or end that was looked at, and take it.
 

@@ -24,6 +24,8 @@ class Area:
     start: int
     end: int
     taken: list[tuple[int, int]] = field(default_factory=list)
+    code: list[tuple[int, bytes]] = field(default_factory=list)
+    """What is to be written: addresses and bytes."""
 
     def fit(self, low: int, high: int, size: int) -> int | None:
         """Find room for `size` bytes that begin in `low` … `high` - 1."""
@@ -101,11 +103,26 @@ class Arena:
         )
 
     def take(self, address: int, code: bytes) -> None:
-        """Write what stands at an address that was given, and keep the place."""
+        """Keep the place that was given for code; it is written by `flush`."""
         end = address + len(code) + ALIGNMENT - 1 & -ALIGNMENT
         area = next(area for area in self.areas if area.start <= address < area.end)
-        self.memory.write(address, code)
+        area.code.append((address, code))
         insort(area.taken, (address, min(end, area.end)))
+
+    def flush(self) -> None:
+        """Write all code that was taken in; before that, nothing may lead there."""
+        for area in self.areas:
+            if len(area.code) > 1:
+                first = min(address for address, _ in area.code)
+                end = max(address + len(code) for address, code in area.code)
+                content = bytearray(self.memory.read(first, end - first))
+                for address, code in area.code:
+                    content[address - first : address - first + len(code)] = code
+                self.memory.write(first, bytes(content))
+            else:
+                for address, code in area.code:
+                    self.memory.write(address, code)
+            area.code.clear()
 
     def holds(self, address: int) -> bool:
         """Tell whether an address is in one of the areas."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import insn
 import ssol
 import ubp
 from insn import Method, Reason
-from ubp.programs import Generated, Placement, assemble, cells, restore_all
+from ubp.programs import Generated, Placement, Template, prepare, put, restore_all
 from uprobes.area import DISTANCE
 from uprobes.errors import CannotMap
 from uprobes.patch.calls import LAYOUT, CallTables
@@ -28,23 +29,24 @@ Make = Callable[[int], Generated]
 
 
 class Builder:
-    """Builds the trampolines of one installation; `base` is where its shared memory is near."""
+    """Builds the trampolines of one installation; `base` is where its shared memory is near.
+
+    Most places need the same code but for addresses: that is made once.
+    """
 
     def __init__(self, process: "Process", installed: Installed, base: int) -> None:
         self.process = process
         self.installed = installed
         self.base = base
+        self._templates: dict[tuple[object, ...], Template] = {}
 
     def build(self, site: Site, window: Displaced) -> None:
-        """Write the trampoline of one site, and what its cells begin with; raises ProbeError."""
+        """Write the trampoline of one site; raises ProbeError."""
         try:
             self._build(site, self._maker(site, window), window)
         except (insn.InsnError, ssol.SsolError, ubp.UbpError) as error:
             reason = Reason(str(error.code), error.why, getattr(error, "hint", ""))
             raise site.refusal(reason) from None
-        if site.program is not None:
-            initial = cells.initial(site.program, returns=site.returns)
-            self.installed.shared.view[site.cells : site.cells + len(initial)] = initial
 
     def _build(self, site: Site, make: Make, window: Displaced) -> None:
         if site.method is Method.JUMP:
@@ -76,9 +78,14 @@ class Builder:
         )
         if site.kind is Kind.UNWINDER:
             assert calls is not None
-            return lambda origin: self._restore(calls, origin, place)
-        program, returns = program_of(site), site.returns
-        return lambda origin: assemble(program, origin, place, returns=returns)
+            return partial(self._restore, calls, place)
+        # Programs live as long as their sites: they are known by their identity.
+        key = (id(site.program), site.returns, window.dead, place.at_entry)
+        template = self._templates.get(key)
+        if template is None:
+            template = prepare(program_of(site), place, returns=site.returns)
+            self._templates[key] = template
+        return partial(_put, template, place)
 
     def _jump(self, site: Site, make: Make, window: Displaced) -> None:
         arch, arena = self.process.machine.arch, self.installed.arena
@@ -90,7 +97,7 @@ class Builder:
             origin = arena.within(window.low - before, window.high - before, size)
             generated = make(origin)
         moved = window.code(arch, origin + len(generated.code))
-        site.patches, site.form = window.patches(generated.entry), window.form
+        site.patches, site.form = window.patches(arch, generated.entry), str(window.form)
         self._take(site, origin, generated, moved)
 
     def _trap(self, site: Site, make: Make) -> None:
@@ -100,7 +107,7 @@ class Builder:
         moved = insn.relocate(instruction, to, back=instruction.end, expand_calls=True).code
         self._take(site, origin, generated, moved)
 
-    def _restore(self, calls: CallTables, origin: int, place: Placement) -> Generated:
+    def _restore(self, calls: CallTables, place: Placement, origin: int) -> Generated:
         """Make the code that puts real return addresses back from every table.
 
         A call may stand in two tables, one's hook as the other's original: hence each is gone
@@ -126,3 +133,7 @@ class Builder:
         self.installed.arena.take(origin, generated.code + moved)
         site.trampoline = generated.entry
         site.size = origin + len(generated.code) + len(moved) - generated.entry
+
+
+def _put(template: Template, place: Placement, origin: int) -> Generated:
+    return put(template, origin, place)

@@ -11,7 +11,7 @@ import insn
 from insn import Arch, Dead, Instruction, Reason, Windows
 from insn.forms import FLOWS
 from insn.model import Flow
-from insn.window import JUMP_FORMS
+from insn.window import JUMP_FORMS, JumpForm
 from ubp import Patch
 from uprobes.errors import CannotMap
 from uprobes.location import Location
@@ -22,7 +22,9 @@ NOT_IN_A_FILE = Reason(
     "use trap",
 )
 NOTHING_DEAD = Dead(frozenset(), frozenset())
-_NEXT = FLOWS.index(Flow.NEXT)
+_NEXT, _RETURN = FLOWS.index(Flow.NEXT), FLOWS.index(Flow.RETURN)
+RETURN_AND_POP = 3
+"""The shortest return that names a number of bytes (x86: C2 iw)."""
 
 
 class Files(Protocol):
@@ -44,10 +46,12 @@ class Displaced:
     end: int = 0
     low: int = 0
     high: int = 0
-    form: str = ""
+    form: JumpForm | None = None
     instructions: tuple[Instruction, ...] = ()
     plain: bytes = b""
     """The displaced instructions, where the same bytes serve anywhere."""
+    original: bytes = b""
+    """What the file has where a plain jump would stand."""
     dead: Dead = NOTHING_DEAD
     reason: Reason | None = None
     row: "np.void | None" = None
@@ -63,14 +67,31 @@ class Displaced:
             return self.plain + arch.jump(to + len(self.plain), self.end)
         return insn.relocate(self.instructions, to, back=self.end, expand_calls=True).code
 
-    def patches(self, trampoline: int) -> tuple[Patch, ...]:
+    def patches(self, arch: Arch, trampoline: int) -> tuple[Patch, ...]:
         """Return what to write so that a trampoline is entered; raises insn's errors."""
+        if self.form is JumpForm.JUMP:
+            return (Patch(self.address, self.original, arch.jump(self.address, trampoline)),)
         if self.windows is None or self.row is None:
             raise CannotMap("no jump can be written there", address=self.address)
         image, bias = self.windows.map.image, self.bias
         rows = np.array([self.row])
         [pieces] = self.windows.jump_bytes(rows, [trampoline - bias])
         return tuple(Patch(at + bias, image.read(at, len(code)), code) for at, code in pieces)
+
+
+def pops_arguments(place: Displaced) -> bool:
+    """Tell whether the function at a place takes arguments off the stack when it returns."""
+    if place.windows is None:
+        return False
+    code = place.windows.map
+    address = np.uint64(place.address - place.bias)
+    index = int(np.searchsorted(code.functions, address, side="right")) - 1
+    if index < 0:
+        return False
+    starts = code.instructions["address"]
+    first, last = np.searchsorted(starts, [code.functions[index], code.function_ends[index]])
+    here = code.instructions[first:last]
+    return bool(((here["flow"] == _RETURN) & (here["length"] >= RETURN_AND_POP)).any())
 
 
 def displaced_at(
@@ -122,17 +143,20 @@ def _in_file(
         here = address + bias
         if not form:
             reason = windows.window_of(row).reason
-            found[here] = Displaced(here, dead=dead, reason=reason)
+            found[here] = Displaced(
+                here, dead=dead, reason=reason, windows=windows, bias=bias
+            )
             continue
-        code = image.read(address, end - address)
+        code = image.read(address, max(end - address, arch.jump_size))
+        original, code = code[: arch.jump_size], code[: end - address]
         found[here] = Displaced(
             here,
             end + bias,
-            low + bias & arch.address_mask,
-            high + bias & arch.address_mask,
-            str(JUMP_FORMS[form]),
+            *_unwrapped(low + bias, high + bias, arch.address_mask + 1),
+            JUMP_FORMS[form],
             () if plain else _decode_run(code, here, arch),
             code if plain else b"",
+            original,
             dead,
             None,
             row,
@@ -140,6 +164,12 @@ def _in_file(
             bias,
         )
     return found
+
+
+def _unwrapped(low: int, high: int, size: int) -> tuple[int, int]:
+    """Return the part of a range of addresses modulo `size` that lies in front of its end."""
+    low, high = low % size, high % size
+    return (low, high) if low < high else (0, high)
 
 
 def _decode_run(code: bytes, address: int, arch: Arch) -> tuple[Instruction, ...]:

@@ -23,11 +23,11 @@ from uprobes.patch import description
 from uprobes.patch.arena import Arena
 from uprobes.patch.builder import Builder
 from uprobes.patch.calls import CallTables
-from uprobes.patch.displaced import Displaced, Files, displaced_at
+from uprobes.patch.displaced import Displaced, Files, displaced_at, pops_arguments
 from uprobes.patch.installed import Installed
 from uprobes.patch.placing import place_jumps, place_traps, take_out, unmap
 from uprobes.patch.shared import PAGE, SharedMemory
-from uprobes.patch.site import Kind, Site, Wanted, refusal
+from uprobes.patch.site import Kind, Site, Wanted, program_of, refusal
 from uprobes.patch.thread_words import ThreadWords, thread_words
 from uprobes.patch.threads import blocks_signal
 
@@ -57,6 +57,11 @@ UNSAFE = Reason(
 )
 LIBRARIES_OF_C = ("libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "ld.so")
 FORCED = Reason("forbidden", "another method was asked for")
+POPS = Reason(
+    "pops-arguments",
+    "the function takes its arguments off the stack when it returns, so its place there is lost",
+    "use a handler: target.uretprobe",
+)
 OCCUPIED = Reason(
     "occupied",
     "one is installed there already",
@@ -118,12 +123,7 @@ class Installer:
         locations = [item.location for item in fit]
         displaced = displaced_at(locations, files, process.machine.arch, taken)
         sites = _sites(fit, displaced, refused)
-        end = PAGE
-        for site in sites:
-            site.cells = end
-            if site.program is not None:
-                # Two programs never count in one cache line.
-                end += cells.size(site.program, returns=site.returns) + LINE - 1 & -LINE
+        end = _give_cells(sites)
         ring_at = end + PAGE - 1 & -PAGE if layout is not None else 0
         notes_at = ring_at + layout.size if layout is not None else end
         size = notes_at + description.room(sites, note)
@@ -134,8 +134,8 @@ class Installer:
         process.installed.append(installed)
         if process.guard is not None:
             process.guard.set_areas(process.guarded_areas)
-        self._place(process, installed)
-        description.write(installed)
+        if self._place(process, installed):
+            description.write(installed)
         return installed
 
     # -- memory and trampolines -----------------------------------------------------------------
@@ -207,9 +207,12 @@ class Installer:
                     continue
                 kept = installed.unwinders if site.kind is Kind.UNWINDER else installed.sites
                 kept.append(site)
+        installed.arena.flush()
+        _begin_cells(installed)
 
-    def _place(self, process: "Process", installed: Installed) -> None:
-        """Let the code lead to the trampolines."""
+    def _place(self, process: "Process", installed: Installed) -> bool:
+        """Let the code lead to the trampolines; tell whether it became other than planned."""
+        planned = len(installed.every)
         waiting = [site for site in installed.every if site.method is Method.JUMP]
         for attempt in range(TRIES):
             if not waiting:
@@ -225,6 +228,7 @@ class Installer:
         place_traps(process, installed)
         for site in installed.every:
             process.sites[site.address] = site
+        return bool(waiting) or len(installed.every) != planned
 
     # -- staying and going ----------------------------------------------------------------------
 
@@ -291,6 +295,32 @@ class Installer:
                 return
 
 
+def _give_cells(sites: Iterable[Site]) -> int:
+    """Say where each program counts; return the end of all. No two share a cache line."""
+    end = PAGE
+    sizes: dict[tuple[int, bool], int] = {}
+    for site in sites:
+        site.cells = end
+        if site.program is not None:
+            key = (id(site.program), site.returns)
+            if key not in sizes:
+                sizes[key] = cells.size(site.program, returns=site.returns) + LINE - 1 & -LINE
+            end += sizes[key]
+    return end
+
+
+def _begin_cells(installed: Installed) -> None:
+    """Write what the programs' cells begin with, where that is not zeros."""
+    known: dict[tuple[int, bool], bytes] = {}
+    for site in installed.sites:
+        key = (id(site.program), site.returns)
+        if key not in known:
+            known[key] = cells.initial(program_of(site), returns=site.returns)
+        initial = known[key]
+        if any(initial):
+            installed.shared.view[site.cells : site.cells + len(initial)] = initial
+
+
 def _fit(
     process: "Process", wanted: Sequence[Wanted], refused: list[ProbeError]
 ) -> list[Wanted]:
@@ -321,7 +351,11 @@ def _sites(
     """Choose between jump and trap at each place."""
     sites: list[Site] = []
     for item in fit:
-        reason = displaced[item.address].reason
+        window = displaced[item.address]
+        reason = window.reason
+        if item.kind is Kind.RETURN and pops_arguments(window):
+            refused.append(refusal(item.location, POPS))
+            continue
         if item.method is Method.TRAP:
             reason = FORCED
         if item.method is Method.JUMP and reason is not None:
