@@ -283,7 +283,9 @@ def shapes(kinds: NDArray[np.uint8]) -> tuple[Windows, int]:
     maps = [shape_bits(some) for some in kinds.reshape(-1, 1 << 16)]
     shape = np.concatenate([bits | number << 16 for number, (bits, _) in enumerate(maps)])
     base = np.concatenate([base for _, base in maps])
-    known, number = np.unique(shape, return_inverse=True)
-    entries = (number + 1) * SHAPE_SLOTS + base
+    present = np.zeros(len(shape), np.bool_)
+    present[shape] = True
+    numbers = np.cumsum(present)  # from 1 on
+    entries = numbers.take(shape) * SHAPE_SLOTS + base
     entries[kinds >= PREFIX] = 0
-    return entries.astype(np.uint32), len(known) + 1
+    return entries.astype(np.uint32), int(numbers[-1]) + 1

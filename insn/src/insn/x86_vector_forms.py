@@ -50,9 +50,9 @@ def _same_registers(payload: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
 
 @cache
 def _payloads(bits: int) -> NDArray[np.uint32]:
-    """Number what the first two bytes behind VEX2, VEX3, EVEX say, times 32, plus the opcode map.
+    """Give what the first two bytes behind VEX2, VEX3, EVEX say, times 32, plus the opcode map.
 
-    At (what leads - VEX2) << 16 | second byte << 8 | first byte.
+    At (what leads - VEX2) << 16 | second byte << 8 | first byte. What they say has 18 bits.
     """
     pair = np.arange(1 << 16)
     first, second = pair & 0xFF, pair >> 8
@@ -65,8 +65,7 @@ def _payloads(bits: int) -> NDArray[np.uint32]:
         found[row] = row << 16 | _same_registers(second, bits) << 8 | first & ~0x60
         for number, space in _SPACES[lead].items():
             spaces[row, first & _MAP_BITS[lead] == number] = space
-    _, numbers = np.unique(found, return_inverse=True)
-    payloads: Windows = (numbers.reshape(-1) << 5 | spaces.reshape(-1)).astype(np.uint32)
+    payloads: Windows = (found.reshape(-1) << 5 | spaces.reshape(-1)).astype(np.uint32)
     return payloads
 
 
