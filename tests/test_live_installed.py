@@ -244,6 +244,7 @@ def test_a_spawned_program_survives_its_tracer(build):
     """The guard goes into a program before its first instruction, not into the middle of exec."""
     reader, writer = os.pipe()
     silent, silence = os.pipe()
+    os.write(silence, b"\n")
     child = os.fork()
     if child == 0:
         try:
