@@ -80,7 +80,7 @@ def indirect(instruction: Instruction, detail: Detail, calls: Calls) -> list[Pie
     size = bits // 8
     plain = not detail.has_memory and detail.rm != _STACK_POINTER
     # No operand of 16-bit code counts from the stack pointer: nothing can be put below the top.
-    if plain or (bits == 16 and detail.base != _STACK_POINTER):
+    if plain or (bits == 16 and detail.has_memory and detail.base != _STACK_POINTER):
         jump = Piece(_as(instruction, detail, _JUMP), size, operand=True, overwrites=size)
         pushed = pushes(instruction, calls)
         return [*pushed, jump._replace(overwrites=max(size, 2 * size * (len(pushed) > 2)))]
