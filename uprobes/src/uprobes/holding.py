@@ -233,7 +233,8 @@ class Holding:
         """Let threads that were held go on, each with what it had reported."""
         for tracee in list(tracees):
             if tracee is self.engine.current:
-                tracee.pending = None  # whoever took its stop lets it go
+                # Whoever took its stop lets it go.
+                tracee.state, tracee.pending = State.RUNNING, None
             elif tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
                 status = tracee.pending
                 if status is None:
