@@ -120,6 +120,53 @@ def test_conditions_sampling_and_limits_choose_exactly(records, options, expecte
         assert recording.counts.tolist() == [len(expected)]
 
 
+@pytest.mark.parametrize("method", ["jump", "trap"])
+def test_returns_are_recorded_with_their_values_and_durations(records, method):
+    threads, calls = 4, 1000
+    running = records(threads, calls)
+    fields = "time,tid,elapsed,ret,arg0,third=arg2"
+    with uprobes.attach(running.pid) as target:
+        recording = target.record(
+            ["work", "libc:pthread_join"], fields, measures="log2(elapsed),sum(ret)",
+            returns=True, method=method,
+        )  # fmt: skip
+        with recording:
+            assert {str(site.method) for site in recording.sites} == {method}
+            begin = time.monotonic_ns()
+            rounds(running)
+            end = time.monotonic_ns()
+    events = recording.read()
+    assert recording.lost == 0
+    assert recording.unhooked.tolist() == [0, 0]
+    calls_of = dict(zip(recording.names.tolist(), recording.hits.tolist(), strict=True))
+    assert calls_of == {"records:work": threads * calls, "libc.so.6:pthread_join": threads}
+    work = events[recording.names[events["probe"]] == "records:work"]
+    assert (work["ret"] == 2 * work["arg0"] + 18).all()
+    assert (work["third"] == 3).all()
+    assert sorted(work["arg0"].tolist()) == sorted(threads * list(range(calls)))
+    assert (events["elapsed"] >= 0).all()
+    assert (begin - 1000 <= events["time"] - events["elapsed"]).all()
+    assert (events["time"] <= end + 1000).all()
+    of_work, of_join = recording.results()
+    assert sum(of_work.measures["log2(elapsed)"]) == threads * calls
+    assert of_work.measures["sum(ret)"] == int(work["ret"].sum())
+    assert of_join.measures["sum(ret)"] == 0
+
+
+def test_breakpoints_record_as_jumps_do(records):
+    threads, calls = 4, 500
+    running = records(threads, calls)
+    with uprobes.attach(running.pid) as target:
+        where = "arg0 % 2 == 1"
+        with target.record("work", "time,tid,arg0", where=where, method="trap") as recording:
+            assert [str(site.method) for site in recording.sites] == ["trap"]
+            rounds(running)
+        events = recording.read()
+    assert recording.hits.tolist() == [threads * calls]
+    assert sorted(events["arg0"].tolist()) == sorted(threads * list(range(1, calls, 2)))
+    assert len(np.unique(events["tid"])) == threads
+
+
 def test_memory_is_read_where_it_can_be_and_marked_where_not(records):
     running = records(1, 1)
     fields = "str(arg0),short=str(arg0, 3),u32(arg1),before=s32(arg1 - 4),bytes(arg0, 4)"
