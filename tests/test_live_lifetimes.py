@@ -16,7 +16,7 @@ import uprobes
 pytestmark = pytest.mark.live
 
 
-def run(victim, what, **how):
+def run(victim, what, method=None, **how):
     """Run one way; return what was said, the exit code, the hits in the process and in others."""
     started = victim("lifetimes", what)
     hits = {}
@@ -25,7 +25,7 @@ def run(victim, what, **how):
         def count(hit):
             hits[hit.pid] = hits.get(hit.pid, 0) + 1
 
-        target.uprobe(started.spec("probed"), count)
+        target.uprobe(started.spec("probed"), count, method=method)
         status = live.run_to_the_end(target, started)
         assert not target.failures
     said, code = started.finish()
@@ -33,10 +33,14 @@ def run(victim, what, **how):
     return said, code, hits.pop(started.pid, 0), hits
 
 
+@pytest.mark.parametrize("method", [None, "inline", "step"])
 @pytest.mark.parametrize("what", ["vm", "vm_silent", "sighand", "vfork"])
-def test_a_process_that_shares_memory_is_probed_like_a_thread(victim, what):
-    """It has a number of its own, and breakpoints cannot be kept from it."""
-    said, code, own, others = run(victim, what)
+def test_a_process_that_shares_memory_is_probed_like_a_thread(victim, what, method):
+    """It has a number of its own, and breakpoints cannot be kept from it.
+
+    Where all threads are held, a parent waits for its vfork child in the kernel, and can't stop.
+    """
+    said, code, own, others = run(victim, what, method)
     assert (said, code, own) == (["sum 200"], 0, 0)
     assert sorted(others.values()) == [10] * 20
 
@@ -54,6 +58,22 @@ def test_a_copy_made_by_clone_is_a_fork(victim, follow):
     said, code, own, others = run(victim, "copy", follow_forks=follow)
     assert (said, code, own) == (["sum 200"], 0, 0)
     assert sorted(others.values()) == ([10] * 20 if follow else [])
+
+
+@pytest.mark.parametrize("method", [None, *live.METHODS])
+def test_detaching_from_a_parent_that_waits_for_its_vfork_child(victim, method):
+    """The parent can't stop; it goes on without us all the same, and so does the child."""
+    started = victim("lifetimes", "vfork_waits")
+    with uprobes.attach(started.pid) as target:
+        probe = target.uprobe(started.spec("probed"), lambda hit: None, method=method).probes[0]
+        target.register("libc:vfork", lambda hit: None, method=method)
+        started.go()
+        started.wait_for("waiting")
+        assert probe.hits == 1
+    live.until(lambda: live.tracer_of(started.pid) == 0, "nobody traces it")
+    started.check_untouched()
+    started.go()
+    assert started.finish() == (["waiting", "sum 8"], 0)
 
 
 @pytest.mark.parametrize("what", ["untraced", "untraced_vm"])

@@ -87,6 +87,20 @@ int main(int argc, char **argv)
     } else if (!strcmp(what, "vfork")) {
         for (int i = 0; i < 20; i++)
             sum += cloned(CLONE_VM | CLONE_VFORK | SIGCHLD, 10);
+    } else if (!strcmp(what, "vfork_waits")) {  /* for its child, which waits for us */
+        pid_t pid = vfork();
+        int status;
+        if (pid == 0) {
+            char c;
+            probed(1);
+            if (write(1, "waiting\n", 8) != 8)
+                _exit(9);
+            while (read(0, &c, 1) == 1 && c != '\n')
+                ;
+            _exit((int)probed(2));
+        }
+        waitpid(pid, &status, 0);
+        sum = WEXITSTATUS(status) + probed(4);
     } else if (!strcmp(what, "untraced")) {
         for (int i = 0; i < 5; i++)
             sum += cloned(CLONE_UNTRACED | SIGCHLD, 10);

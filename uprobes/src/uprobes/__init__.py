@@ -36,10 +36,11 @@ from uprobes.errors import (
 )
 from uprobes.hit import Hit, Outcome, Return
 from uprobes.location import Location
+from uprobes.policies import Request
 from uprobes.probe import Probe, ProbeState, Uprobe, Uretprobe
 from uprobes.recording.target import Target
 from uprobes.registration import Registration
-from uprobes.session import ExitStatus, Request
+from uprobes.session import ExitStatus
 
 __all__ = [
     "AlreadyRegistered",

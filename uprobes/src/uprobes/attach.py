@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from uprobes.names import Resolver
 from uprobes.recording.target import Target
-from uprobes.session import Policy
+from uprobes.policies import Policy
 
 
 def attach(pid: int, *, follow_forks: bool = False, policy: Policy | None = None) -> Target:

@@ -80,6 +80,8 @@ class Engine:
         self.current: Tracee | None = None
         """The thread whose hit is being handled: it is stopped, whatever its state says."""
         self.follow_forks = False
+        self.may_follow: Callable[[int, int], bool] = lambda _pid, _parent: True
+        """Whether a child, given with its parent, may be followed where forks are."""
         self.finished = False
         self.lifetimes = Lifetimes(self)
         self.signals = Signals(self)
@@ -231,7 +233,7 @@ class Engine:
                 tracee = self.lifetimes.adopt(tid)
                 if tracee is None:
                     return
-            tracee.state = State.STOPPED
+            tracee.state, tracee.vforking = State.STOPPED, False
             event, number = status >> 16, os.WSTOPSIG(status)
             if event == Event.STOP:
                 if number in STOP_SIGNALS:

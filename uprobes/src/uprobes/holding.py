@@ -110,7 +110,7 @@ class Holding:
             if tracee is self.engine.current:
                 tracee.state, tracee.pending = State.STOPPED, BREAK_STATUS
                 tracee.remember()
-            elif tracee.state not in AT_REST:
+            elif tracee.state not in AT_REST and not tracee.vforking:
                 # Asked to stop when it stands already, it would stop again as soon as it goes on.
                 if not ptrace.stands(tracee.tid):
                     tracee.interrupt()
@@ -258,6 +258,8 @@ class Holding:
             for tracee in others:
                 if tracee.state is State.STOPPED:
                     busy.add(tracee.load()[process.machine.ip])
+                elif tracee.step is not None and tracee.step.plan.copy is not None:
+                    busy.add(tracee.step.plan.copy.address)
             process.reclaim(busy)
         except OSError as error:
             if error.errno != errno.ESRCH:

@@ -91,7 +91,7 @@ class Lifetimes:
         try:
             self._leave_birthplace(tracee, parent)
             self.engine.processes[pid] = child
-            if self.engine.follow_forks:
+            if self._follows(pid, parent):
                 child.follow(parent, tid)
                 return tracee
             retire(self.engine, child)
@@ -100,6 +100,9 @@ class Lifetimes:
             pass
         self._drop(tracee)
         return None
+
+    def _follows(self, pid: int, parent: Process) -> bool:
+        return self.engine.follow_forks and self.engine.may_follow(pid, parent.pid)
 
     def adopt(self, tid: int) -> Tracee | None:
         """Take in a thread that was unknown until it reported a stop."""
@@ -132,6 +135,7 @@ class Lifetimes:
         elif event in (Event.FORK, Event.VFORK, Event.CLONE):
             self._await_birth(ptrace.event_message(tracee.tid))
         if tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
+            tracee.vforking = event is Event.VFORK
             self.engine.go_on(tracee)
             if event is Event.EXIT:
                 # Nothing is reported any more until it has ended, which may take long: a main
@@ -169,7 +173,7 @@ class Lifetimes:
         """Part a vfork child from the memory it shared until now."""
         engine = self.engine
         tracee.process.tracees.pop(tracee.tid, None)
-        if not engine.follow_forks:
+        if not self._follows(tracee.pid, tracee.process):
             engine.tracees.pop(tracee.tid, None)
             tracee.detach()
             return

@@ -253,6 +253,15 @@ class Registrations:
         for probe in lost:
             self._wait_for(probe, Registration(self), process.pid)
 
+    def refuse(self, pid: int, lost: Iterable[Probe], error: ProbeError) -> None:
+        """Give up what a process lost, and what still waits in it."""
+        for probe in lost:
+            probe.error = error
+        with self._lock:
+            for item in [item for item in self._pending if item.pid == pid]:
+                self._pending.remove(item)
+                item.registration.refused.append(error)
+
     def follow(self, process: Process) -> None:
         """Wish for a process that is followed everything that was registered."""
         self._pending = [item for item in self._pending if item.pid != process.pid]

@@ -11,29 +11,17 @@ from typing import Self
 
 from uprobes import attaching
 from uprobes.engine import Engine
-from uprobes.errors import NotPermitted, ProbeError, TargetGone
+from uprobes.errors import ProbeError, TargetGone
 from uprobes.guard.rescue import Remains, find_guard
-from uprobes.location import Location
 from uprobes.machine import machine_of_host
 from uprobes.memory import ProcessMemory
 from uprobes.patch.adopting import adopt_installed
 from uprobes.patch.installed import Installed
+from uprobes.policies import Policy, Request, ask, policy_of_environment
 from uprobes.probe import Probe
 from uprobes.process import Process
 from uprobes.tracee import State
 from uprobes.tracer import Tracer
-
-Policy = Callable[["Request"], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a policy is asked to allow: `what` is `attach`, `spawn` or `register`."""
-
-    what: str
-    pid: int
-    command: tuple[str, ...] = ()
-    locations: tuple[Location, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +35,8 @@ class ExitStatus:
 class Session:
     """A traced process and the thread that traces it; `Target` adds the probes.
 
-    `policy` is asked before anything is attached or registered and refuses by raising or by giving
-    False.
+    `policy` is asked before anything is attached, started, registered or followed, and refuses by
+    raising or by giving False; so is the one that the environment names (`policies`).
     """
 
     def __init__(self, policy: Policy | None = None) -> None:
@@ -59,7 +47,7 @@ class Session:
         self.detached = False
         self.remains: Remains | None = None
         """What a dead tracer had left in the process; it was undone when we attached."""
-        self._policy = policy
+        self._policies = [policy, policy_of_environment()]
         self._wake = threading.Event()
         self._stopping = False
         self._held = False
@@ -74,6 +62,7 @@ class Session:
             self._execed,
             self._tracer.call,
         )
+        self._engine.may_follow = self._may_follow
 
     # -- beginning ----------------------------------------------------------------------------
 
@@ -103,7 +92,7 @@ class Session:
             self._take_in([self.pid])
             self._engine.tracees[self.pid].state = State.STOPPED
             self._held = True
-            self._execed(self._process(), [])
+            self._begin_program(self._process(), [])
 
         self._start(begin)
         return self
@@ -159,12 +148,16 @@ class Session:
             self._bind(installed)
 
     def _ask(self, request: Request) -> None:
-        if self._policy is not None and self._policy(request) is False:
-            raise NotPermitted(
-                f"the policy does not allow to {request.what} process {request.pid}",
-                code="policy",
-                hint="ask whoever set it",
-            )
+        for policy in self._policies:
+            ask(policy, request)
+
+    def _may_follow(self, pid: int, parent: int) -> bool:
+        """Tell whether a child may be followed; one that may not is let go, clean."""
+        try:
+            self._ask(Request("follow", pid, parent=parent))
+        except ProbeError:
+            return False
+        return True
 
     # -- running ------------------------------------------------------------------------------
 
@@ -280,6 +273,10 @@ class Session:
 
     def _failed(self, probe: Probe, error: Exception) -> None:
         """Take what a handler raised."""
+        raise NotImplementedError
+
+    def _begin_program(self, process: Process, lost: list[Probe]) -> None:
+        """Put probes into a program that has not begun yet; `lost` are those of the one before."""
         raise NotImplementedError
 
     def _execed(self, process: Process, lost: list[Probe]) -> None:

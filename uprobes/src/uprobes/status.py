@@ -1,4 +1,4 @@
-"""What the kernel says of a thread in /proc/TID/status; nothing of one that is gone."""
+"""What the kernel says of a thread or process in /proc; nothing of one that is gone."""
 
 import os
 
@@ -13,6 +13,16 @@ def status_fields(tid: int) -> dict[str, str]:
     except OSError:
         return {}
     return {name: value.strip() for name, _, value in lines}
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the command line of a process; empty when it has none or is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            content = file.read()
+    except OSError:
+        return []
+    return [os.fsdecode(part) for part in content.split(b"\0")[:-1]]
 
 
 def living_thread(pid: int) -> int | None:

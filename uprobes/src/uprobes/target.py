@@ -9,10 +9,12 @@ from typing import TypeVar, Unpack, overload
 
 from insn import Method, Verdict
 from ubp.programs import Program, RingLayout
+from uprobes.collector import resting_collector
 from uprobes.errors import ProbeError
 from uprobes.location import Location, Resolver
 from uprobes.patch.installed import Installed
 from uprobes.patch.site import Kind, Wanted
+from uprobes.policies import Policy, Request
 from uprobes.predicate import compile_condition
 from uprobes.probe import Handler, Probe, ProbeState, Uprobe
 from uprobes.process import Process
@@ -23,7 +25,8 @@ from uprobes.registration import (
     Registrations,
     ReturnKeywords,
 )
-from uprobes.session import Policy, Request, Session
+from uprobes.session import Session
+from uprobes.status import command_line
 from uprobes.unloading import unload
 from uprobes.unwinding import Unwinding
 
@@ -197,6 +200,7 @@ class Target(Session):
         """Take probes out, in one go; those that are not in are left alone. Their counts stay."""
         self._registrations.unregister(probes)
 
+    @resting_collector()
     def install(
         self,
         programs: Iterable[tuple[str | int, Program]],
@@ -276,6 +280,15 @@ class Target(Session):
             self._registrations.gone()
 
     def _execed(self, process: Process, lost: list[Probe]) -> None:
+        try:
+            self._ask(Request("exec", process.pid, tuple(command_line(process.pid))))
+        except ProbeError as error:
+            log.error("the probes of process %d did not come along: %s", process.pid, error.why)
+            self._registrations.refuse(process.pid, lost, error)
+        else:
+            self._begin_program(process, lost)
+
+    def _begin_program(self, process: Process, lost: list[Probe]) -> None:
         self._registrations.resolver.forget(process.pid)
         if process.pid == self.pid:
             self._wait_again(lost, process)

@@ -104,6 +104,10 @@ class Tracee:
     """
     interrupted: bool = False
     """Whether we asked the thread to stop and have not seen it do so."""
+    vforking: bool = False
+    """Whether the thread sits in the kernel until its child gives their memory back: it can't stop
+    there, nor come out while the child is stopped.
+    """
     held: deque[HeldSignal] = field(default_factory=deque)
     ended: int | None = None
     """The wait status of its end, or of its last stop, that came while we made it do something."""

@@ -1,6 +1,5 @@
 """What the commands that probe a target have in common on their command lines."""
 
-import os
 import shlex
 import shutil
 import sys
@@ -88,16 +87,6 @@ class Options:
 def usage(why: str, hint: str) -> ProbeError:
     """Make the error for a command line that can't be obeyed."""
     return ProbeError(why, code="usage", hint=hint)
-
-
-def command_of(pid: int) -> list[str]:
-    """Return the command line of a process; empty when it has none or is gone."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            content = file.read()
-    except OSError:
-        return []
-    return [os.fsdecode(part) for part in content.split(b"\0")[:-1]]
 
 
 @contextmanager

@@ -21,10 +21,11 @@ from uprobes import (
     spawn,
 )
 from uprobes.command.budget import Budget
-from uprobes.command.options import Options, command_of
+from uprobes.command.options import Options
 from uprobes.command.programs import AnyProbe, Probed, Programs
 from uprobes.command.progress import counting, working
 from uprobes.names import Resolver
+from uprobes.status import command_line
 
 TICK = 0.25
 """Seconds between two looks at what may end the run."""
@@ -119,7 +120,7 @@ def run(
             target.stop()
 
         result.pid = target.pid
-        result.command = options.command or command_of(target.pid)
+        result.command = options.command or command_line(target.pid)
         try:
             with working("finding functions and arming probes"):
                 result.registrations = put(target, stop)

@@ -8,8 +8,8 @@ import uprobes.target
 from insn import Method
 from uprobes.errors import ProbeError
 from uprobes.location import Resolver
+from uprobes.policies import Policy
 from uprobes.process import Process
-from uprobes.session import Policy
 
 if TYPE_CHECKING:
     from uprobes.recording.recording import Recording
