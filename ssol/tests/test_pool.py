@@ -1,5 +1,6 @@
 """What a pool promises, one sentence a test."""
 
+import contextlib
 import itertools
 
 import pytest
@@ -488,3 +489,17 @@ def test_who_waits_is_not_given_a_slot_out_of_reach():
     pool.free(far[0])
     pool.reclaim(())
     assert [slot.address for _, slot in pool.granted()] == [far[0].address]
+
+
+@pytest.mark.parametrize("when_full", list(ssol.WhenFull))
+def test_a_reserved_slot_is_never_given_to_anybody_else(when_full):
+    """Case U10: a trampoline was stolen by the policy that steals what was used least recently."""
+    pool = ssol.Pool(FakeMapper(), **ONE_PAGE, when_full=when_full)
+    kept = pool.reserve()
+    given = []
+    for _ in range(4 * SLOTS_IN_PAGE):
+        with contextlib.suppress(ssol.SsolError):
+            given.append(pool.take())
+    assert len(given) >= SLOTS_IN_PAGE - 1
+    assert kept.address not in {slot.address for slot in given}
+    assert pool.find(kept.address) == kept

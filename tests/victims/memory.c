@@ -1,4 +1,4 @@
-/* Has code in unusual memory: writable, mapped shared, cut off by the end of a mapping. */
+/* Has code in unusual memory: writable, mapped shared, cut off by the end of a mapping, never written. */
 #include "victim.h"
 #include <fcntl.h>
 
@@ -25,7 +25,16 @@ int main(void)
     SHOW(writable);
     SHOW(shared);
     SHOW(at_the_edge);
+    /* Pages of zeros that nobody has written: the kernel shows the same one everywhere. */
+    char *zeros = mmap(NULL, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (ftruncate(file, 3 * 4096))
+        return 9;
+    char *hole = mmap(NULL, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 4096);
+    if (zeros == MAP_FAILED || hole == MAP_FAILED || zeros[0] || zeros[4096] || hole[0] || hole[4096])
+        return 9;
     SHOW(cut_off);
+    SHOW(zeros);
+    SHOW(hole);
     ready();
     for (int i = 0; i < 10; i++) {
         char *each[] = {writable, shared, at_the_edge};
@@ -35,5 +44,8 @@ int main(void)
                 return 5;
         }
     }
+    for (int i = 0; i < 8192; i++)
+        if (zeros[i] || hole[i])
+            return 6;
     return 0;
 }
