@@ -54,16 +54,19 @@ class Claim:
         a, values, size = self.a, self.values, self.table.entry_size
         entry, bucket, place = self.entry, self.bucket, self.place
         a.label("occupied")
-        for way in range(WAYS):
-            a.arithmetic("cmp", Mem(bucket, 8 * way), place)
-            a.jump_if("e", "same")
+        self._each_here("here", lambda: a.jump("same"))
         a.label("free")
         a.arithmetic("xor", "rax", "rax", size=4)
-        for way in range(WAYS):
-            a.lea("rcx", Mem(bucket, 8 * way))
-            a.lea(entry, Mem(bucket, PLACES_SIZE + way * size))
-            a.arithmetic("cmp", Mem("rcx"), 0)
-            a.jump_if("e", "claim")
+        a.mov("rcx", bucket)
+        a.lea("rdx", Mem(bucket, 8 * WAYS))
+        a.lea(entry, Mem(bucket, PLACES_SIZE))
+        a.label("way")
+        a.arithmetic("cmp", Mem("rcx"), 0)
+        a.jump_if("e", "claim")
+        a.arithmetic("add", entry, size)
+        a.arithmetic("add", "rcx", 8)
+        a.arithmetic("cmp", "rcx", "rdx")
+        a.jump_if("ne", "way")
         increment(values, self.layout.unhooked or 0)
         a.jump("leave")
         a.label("same")

@@ -247,7 +247,7 @@ class ReturnProgram:
         """Return the register with the entry's address; its clock is read."""
         a, frame = self.a, self.back
         entry, bucket, place = frame.pool()[:3]
-        frame.touch("rax", "rcx", entry, bucket, place)
+        frame.touch("rax", "rcx", "rdx", entry, bucket, place)
         frame.touch_flags()
         if self.stamped:
             values.clock("rax")
@@ -275,15 +275,18 @@ class ReturnProgram:
 
         def search() -> None:
             a.label("search")
-            for way in range(1, WAYS):
-                following = f"way {way}"
-                a.arithmetic("add", entry, self.table.entry_size)
-                a.arithmetic("add", bucket, 8)
-                a.arithmetic("cmp", Mem(bucket), place)
-                a.jump_if("ne", following)
-                a.arithmetic("cmp", Mem(entry, HOOK), "rax")
-                a.jump_if("e", "found")
-                a.label(following)
+            a.lea("rdx", Mem(bucket, 8 * WAYS))
+            a.label("next way")
+            a.arithmetic("add", entry, self.table.entry_size)
+            a.arithmetic("add", bucket, 8)
+            a.arithmetic("cmp", bucket, "rdx")
+            a.jump_if("e", "nowhere")
+            a.arithmetic("cmp", Mem(bucket), place)
+            a.jump_if("ne", "next way")
+            a.arithmetic("cmp", Mem(entry, HOOK), "rax")
+            a.jump_if("ne", "next way")
+            a.jump("found")
+            a.label("nowhere")
             a.int3()
 
         frame.cold(search)
