@@ -134,6 +134,12 @@ class Patches:
         self._by_address.update({patch.address: patch for patch in patches})
         self._addresses = sorted(self._by_address)
 
+    def drop(self, addresses: Iterable[int]) -> None:
+        """Drop some without writing: their memory is gone."""
+        for address in addresses:
+            self._by_address.pop(address, None)
+        self._addresses = sorted(self._by_address)
+
     def forget(self) -> None:
         """Drop all without writing: their memory is gone."""
         self._by_address.clear()

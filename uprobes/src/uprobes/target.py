@@ -186,15 +186,15 @@ class Target(Session):
         self._returning = self._returning or returning
         library = not self._watching and any(p.location.path != self._program for p in made.probes)
         if (made.pending or returning or library) and not self.detached:
-
-            def watch() -> None:
-                if not self._watching:
-                    self._watch_linker(self._process())
-                # It may have been mapped meanwhile.
-                self._objects_changed(self._process())
-
-            self._quietly(watch)
+            self._quietly(self._watch)
         return made
+
+    def _watch(self) -> None:
+        """Be told of mapped and unmapped objects; some may have been mapped since we looked."""
+        process = self._process()
+        if not self._watching:
+            self._watch_linker(process)
+        self._objects_changed(process)
 
     def unregister(self, probes: Iterable[Probe]) -> None:
         """Take probes out, in one go; those that are not in are left alone. Their counts stay."""
@@ -241,6 +241,9 @@ class Target(Session):
             )
         )
         installed.refused += refused
+        library = any(site.location.path != self._program for site in installed.sites)
+        if library and not self._watching:
+            self._quietly(self._watch)
         return self._bind(installed)
 
     def _unwinders(self) -> list[Location]:

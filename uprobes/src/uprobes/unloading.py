@@ -12,6 +12,7 @@ from uprobes.process import Process
 def unload(process: Process) -> list[Probe]:
     """Drop the probe points of a process whose code is not mapped any more; return their probes."""
     lost = _lost_points(process)
+    _forget_sites(process)
     if not lost:
         return []
     addresses = [point.address for point in lost]
@@ -48,3 +49,18 @@ def _same(home: Mapping, now: Mapping | None) -> bool:
     if now is None or not now.executable or (now.device, now.inode) != (home.device, home.inode):
         return False
     return not now.inode or now.start - now.offset == home.start - home.offset
+
+
+def _forget_sites(process: Process) -> None:
+    """Forget where programs were installed in code that is not there any more.
+
+    Their trampolines stay: a thread may be inside still.
+    """
+    mappings = process.mappings(fresh=True) if process.sites else []
+    for address, site in list(process.sites.items()):
+        mapping = mapping_at(mappings, address)
+        if mapping is None or not mapping.path.startswith(site.location.path):
+            del process.sites[address]
+            process.points.pop(address, None)
+            process.breakpoints.forget([address])
+            process.breakpoints.patches.drop([patch.address for patch in site.patches])

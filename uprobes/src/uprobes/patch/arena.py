@@ -61,21 +61,25 @@ class Arena:
         self._filled: list[Area] = []
         """Areas filled from the front."""
         self._pinned: list[Area] = []
+        self._given: Area | None = None
+        """Where the last place was that was given."""
 
     def near(self, address: int, size: int) -> int:
         """Return where the next `size` bytes within reach of an address would stand.
 
         Nothing is taken by that. Raises what `map_near` raises.
         """
-        for area in self._filled:
+        for area in reversed(self._filled):
             far = max(abs(area.start - address), abs(area.end - address))
             free = area.taken[-1][1] if area.taken else area.start
             if far < DISTANCE and area.end - free >= size:
+                self._given = area
                 return free
         start = self._map_near(address, self._size)
         area = Area(start, start + self._size)
         self.areas.append(area)
         self._filled.append(area)
+        self._given = area
         return start
 
     def within(self, low: int, high: int, size: int) -> int:
@@ -84,6 +88,7 @@ class Arena:
             if area.start < high and low < area.end:
                 at = area.fit(low, high, size)
                 if at is not None:
+                    self._given = area
                     return at
         for at in _spread(low, high):
             start, end = at & -PAGE, at + size + PAGE - 1 & -PAGE
@@ -95,6 +100,7 @@ class Arena:
                 continue
             self._pinned.append(Area(start, end))
             self.areas.append(self._pinned[-1])
+            self._given = self._pinned[-1]
             return at
         raise CannotMap(
             "the trampoline must be at a place that the process uses already",
@@ -103,9 +109,11 @@ class Arena:
         )
 
     def take(self, address: int, code: bytes) -> None:
-        """Keep the place that was given for code; it is written by `flush`."""
+        """Keep a place that was given for code; it is written by `flush`."""
         end = address + len(code) + ALIGNMENT - 1 & -ALIGNMENT
-        area = next(area for area in self.areas if area.start <= address < area.end)
+        area = self._given
+        if area is None or not area.start <= address < area.end:
+            area = next(area for area in self.areas if area.start <= address < area.end)
         area.code.append((address, code))
         insort(area.taken, (address, min(end, area.end)))
 

@@ -65,7 +65,10 @@ class Displaced:
         """
         if self.plain:
             return self.plain + arch.jump(to + len(self.plain), self.end)
-        return insn.relocate(self.instructions, to, back=self.end, expand_calls=True).code
+        copy = insn.relocate(
+            self.instructions, to, back=self.end, expand_calls=True, balanced=True
+        )
+        return copy.code
 
     def patches(self, arch: Arch, trampoline: int) -> tuple[Patch, ...]:
         """Return what to write so that a trampoline is entered; raises insn's errors."""

@@ -10,24 +10,24 @@ Order of steps, so that we may die after any of them:
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from insn import Method, Reason
-from ubp.programs import RingLayout, cells
-from uprobes.arming import no_return, unfit
+from ubp.programs import RingLayout
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.location import Location
 from uprobes.patch import description
 from uprobes.patch.arena import Arena
 from uprobes.patch.builder import Builder
 from uprobes.patch.calls import CallTables
-from uprobes.patch.displaced import Displaced, Files, displaced_at, pops_arguments
+from uprobes.patch.choosing import begin_cells, choose_sites, clusters, ends, fit, give_cells
+from uprobes.patch.displaced import Displaced, Files, displaced_at
 from uprobes.patch.installed import Installed
 from uprobes.patch.placing import place_jumps, place_traps, take_out, unmap
 from uprobes.patch.shared import PAGE, SharedMemory
-from uprobes.patch.site import Kind, Site, Wanted, program_of, refusal
+from uprobes.patch.site import Kind, Site, Wanted
 from uprobes.patch.thread_words import ThreadWords, thread_words
 from uprobes.patch.threads import blocks_signal
 
@@ -42,9 +42,6 @@ TRIES = 10
 """How often threads are stopped again because one is where a jump shall be."""
 PAUSE = 0.001
 """Seconds before the second try, twice that before the next, and so on."""
-CLUSTER = 1 << 30
-"""Code farther apart than this gets trampolines and shared memory of its own."""
-LINE = 64
 BUSY = Reason(
     "busy",
     "a thread stayed inside the bytes that the jump would take",
@@ -56,22 +53,6 @@ UNSAFE = Reason(
     "record only what takes a jump, or stay attached",
 )
 LIBRARIES_OF_C = ("libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "ld.so")
-FORCED = Reason("forbidden", "another method was asked for")
-POPS = Reason(
-    "pops-arguments",
-    "the function takes its arguments off the stack when it returns, so its place there is lost",
-    "use a handler: target.uretprobe",
-)
-OCCUPIED = Reason(
-    "occupied",
-    "one is installed there already",
-    "remove that one first, or put both actions into one program",
-)
-HANDLED = Reason(
-    "occupied",
-    "a probe with a handler stands there",
-    "unregister it first, or record from its handler",
-)
 
 
 class Installer:
@@ -117,13 +98,13 @@ class Installer:
         calls: CallTables | None,
     ) -> Installed:
         refused: list[ProbeError] = []
-        fit = _fit(process, wanted, refused)
+        kept = fit(process, wanted, refused)
         taken = [(p.address, p.end) for p in process.breakpoints.patches]
         taken += [(b.address, b.address + len(b.original)) for b in process.breakpoints]
-        locations = [item.location for item in fit]
+        locations = [item.location for item in kept]
         displaced = displaced_at(locations, files, process.machine.arch, taken)
-        sites = _sites(fit, displaced, refused)
-        end = _give_cells(sites)
+        sites = choose_sites(kept, displaced, refused)
+        end = give_cells(sites)
         ring_at = end + PAGE - 1 & -PAGE if layout is not None else 0
         notes_at = ring_at + layout.size if layout is not None else end
         size = notes_at + description.room(sites, note)
@@ -150,7 +131,7 @@ class Installer:
         note: object,
     ) -> Installed:
         """Map what the process and we share; one of its threads is stopped for a moment."""
-        near = _ends(next(_clusters(sites), []))
+        near = ends(next(clusters(sites), []))
 
         def prepare(tracee: "Tracee") -> tuple[SharedMemory, ThreadWords]:
             return SharedMemory.create(process, size, near), thread_words(tracee)
@@ -195,9 +176,9 @@ class Installer:
     ) -> None:
         """Write the trampolines, and what the programs' cells begin with."""
         shared = installed.shared
-        for number, cluster in enumerate(_clusters(sites)):
+        for number, cluster in enumerate(clusters(sites)):
             if number:
-                self._borrow(process, partial(_map_near, shared, _ends(cluster)))
+                self._borrow(process, partial(_map_near, shared, ends(cluster)))
             builder = Builder(process, installed, shared.places[-1])
             for site in cluster:
                 try:
@@ -208,7 +189,7 @@ class Installer:
                 kept = installed.unwinders if site.kind is Kind.UNWINDER else installed.sites
                 kept.append(site)
         installed.arena.flush()
-        _begin_cells(installed)
+        begin_cells(installed)
 
     def _place(self, process: "Process", installed: Installed) -> bool:
         """Let the code lead to the trampolines; tell whether it became other than planned."""
@@ -295,93 +276,5 @@ class Installer:
                 return
 
 
-def _give_cells(sites: Iterable[Site]) -> int:
-    """Say where each program counts; return the end of all. No two share a cache line."""
-    end = PAGE
-    sizes: dict[tuple[int, bool], int] = {}
-    for site in sites:
-        site.cells = end
-        if site.program is not None:
-            key = (id(site.program), site.returns)
-            if key not in sizes:
-                sizes[key] = cells.size(site.program, returns=site.returns) + LINE - 1 & -LINE
-            end += sizes[key]
-    return end
-
-
-def _begin_cells(installed: Installed) -> None:
-    """Write what the programs' cells begin with, where that is not zeros."""
-    known: dict[tuple[int, bool], bytes] = {}
-    for site in installed.sites:
-        key = (id(site.program), site.returns)
-        if key not in known:
-            known[key] = cells.initial(program_of(site), returns=site.returns)
-        initial = known[key]
-        if any(initial):
-            installed.shared.view[site.cells : site.cells + len(initial)] = initial
-
-
-def _fit(
-    process: "Process", wanted: Sequence[Wanted], refused: list[ProbeError]
-) -> list[Wanted]:
-    """Leave out what can hold no probe, or has one already."""
-    process.mappings(fresh=True)
-    seen: set[int] = set()
-    fit = []
-    for item in wanted:
-        address, location = item.address, item.location
-        error = unfit(process.mapping_at(address), address, location.spec)
-        if error is None and (address in seen or address in process.sites):
-            error = refusal(location, OCCUPIED)
-        if error is None and address in process.points:
-            error = refusal(location, HANDLED)
-        if error is None and item.kind is Kind.RETURN and location.no_return:
-            error = no_return(location)
-        if error is not None:
-            refused.append(error)
-            continue
-        seen.add(address)
-        fit.append(item)
-    return fit
-
-
-def _sites(
-    fit: Sequence[Wanted], displaced: dict[int, Displaced], refused: list[ProbeError]
-) -> list[Site]:
-    """Choose between jump and trap at each place."""
-    sites: list[Site] = []
-    for item in fit:
-        window = displaced[item.address]
-        reason = window.reason
-        if item.kind is Kind.RETURN and pops_arguments(window):
-            refused.append(refusal(item.location, POPS))
-            continue
-        if item.method is Method.TRAP:
-            reason = FORCED
-        if item.method is Method.JUMP and reason is not None:
-            refused.append(refusal(item.location, reason))
-            continue
-        method = Method.JUMP if reason is None else Method.TRAP
-        why_not = {} if reason is None else {Method.JUMP: reason}
-        sites.append(Site(len(sites), item.location, item.program, item.kind, method, why_not))
-    return sites
-
-
 def _map_near(shared: SharedMemory, near: tuple[int, ...], tracee: "Tracee") -> int:
     return shared.map_near(tracee.process, near)
-
-
-def _clusters(sites: Iterable[Site]) -> Iterator[list[Site]]:
-    """Split sites where they lie too far apart to share what must be near."""
-    cluster: list[Site] = []
-    for site in sorted(sites, key=lambda site: site.address):
-        if cluster and site.address - cluster[0].address > CLUSTER:
-            yield cluster
-            cluster = []
-        cluster.append(site)
-    if cluster:
-        yield cluster
-
-
-def _ends(cluster: Sequence[Site]) -> tuple[int, ...]:
-    return (cluster[0].address, cluster[-1].address) if cluster else ()

@@ -95,13 +95,6 @@ class Target(uprobes.target.Target):
         if recording.refused and not recording.sites and not recording.pending:
             raise recording.refused[0]
 
-    def _watch(self) -> None:
-        """Be told of mapped objects; some may have been mapped since we looked."""
-        process = self._process()
-        if not self._watching:
-            self._watch_linker(process)
-        self._objects_changed(process)
-
     def _forget(self, recording: "Recording") -> None:
         self._recordings = [item for item in self._recordings if item[0] is not recording]
 
