@@ -105,11 +105,10 @@ def test_a_counter_that_is_no_clock_is_refused(flags, source, why, monkeypatch, 
 
 def test_a_machine_whose_counter_nobody_reads_is_refused(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "vax")
-    with pytest.raises(UnsupportedTarget, match="how a vax reads its tick counter"):
+    with pytest.raises(UnsupportedTarget, match="this machine is a vax"):
         ticks.Sampler()
 
 
-@pytest.mark.skipif(platform.machine() not in ticks.CODE, reason="this machine has no tick counter")
 def test_the_real_counter_agrees_with_the_clock_within_the_stated_error():
     clock = Clock()
     between = []
@@ -126,7 +125,6 @@ def test_the_real_counter_agrees_with_the_clock_within_the_stated_error():
         assert abs(ns - sample.ns) <= clock.error_ns + sample.error_ns
 
 
-@pytest.mark.skipif(platform.machine() not in ticks.CODE, reason="this machine has no tick counter")
 def test_the_code_that_reads_the_counter_cannot_be_written():
     take_sample()
     with open("/proc/self/maps") as maps:

@@ -13,7 +13,8 @@ from insn import Method, Reason
 from uprobes import Location, Probe, ProbeError, Registration, Target
 from uprobes.command.options import IN_PROCESS, Options
 from uprobes.machine import machine_of_host
-from uprobes.recording.recording import Part, Recording, Site
+from uprobes.recording.part import Part, Site
+from uprobes.recording.recording import Recording
 
 LONGEST_INSTRUCTION = 16
 OURSELVES = frozenset(("occupied", "policy"))

@@ -48,6 +48,11 @@ class Machine:
     call_instruction: bytes
     calls: Mapping[str, int]
     """System call numbers by name."""
+    sample_clock: bytes
+    """Code of a function that takes `clock_gettime`, a clock's number, and where four words go:
+    the tick counter, the clock's seconds and nanoseconds in the third and fourth, and in the second
+    the counter again.
+    """
     assemble_guard: Callable[[int], GuardCode]
     """Makes the handler that stays in the process, for the address at which it will stand."""
     blocked_unseen: tuple[int, int]

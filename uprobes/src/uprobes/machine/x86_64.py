@@ -4,6 +4,25 @@ import insn
 from uprobes.guard import x86_64
 from uprobes.machine.record import Machine
 
+# void sample(clock_gettime, CLOCK_MONOTONIC, out): out = ticks before, ticks after, seconds,
+# nanoseconds. lfence keeps the CPU from reading the counter earlier or later than written (Intel
+# SDM 2B, RDTSC).
+SAMPLE_CLOCK = bytes.fromhex(
+    "53"  # push rbx
+    "4154"  # push r12
+    "4155"  # push r13: the stack is aligned for the call
+    "4889d3"  # mov rbx, rdx
+    "4989fc"  # mov r12, rdi
+    "0faee8 0f31 0faee8"  # lfence; rdtsc; lfence
+    "48c1e220 4809d0 488903"  # [rbx] = rdx << 32 | rax
+    "89f7"  # mov edi, esi
+    "488d7310"  # lea rsi, [rbx+16]
+    "41ffd4"  # call r12
+    "0faee8 0f31 0faee8"  # lfence; rdtsc; lfence
+    "48c1e220 4809d0 48894308"  # [rbx+8] = rdx << 32 | rax
+    "415d 415c 5b c3"  # pop r13; pop r12; pop rbx; ret
+)
+
 X86_64 = Machine(
     arch=insn.X86_64,
     names=(
@@ -58,6 +77,7 @@ X86_64 = Machine(
         "memfd_create": 319,
     },
     assemble_guard=x86_64.assemble,
+    sample_clock=SAMPLE_CLOCK,
     blocked_unseen=(0x4D8, 0x4C8),
     far_jump=lambda to: b"\xff\x25\0\0\0\0" + to.to_bytes(8, "little"),
     saved_ip=(2, 0xFFFF, 0x33),

@@ -4,9 +4,10 @@ but generated code.
 
 from uprobes.recording.clock import Clock
 from uprobes.recording.export import export_chrome, export_csv, export_json_lines
+from uprobes.recording.part import SiteResult
 from uprobes.recording.plan import Plan
 from uprobes.recording.recorded import Column, Kind, Place, Recorded
-from uprobes.recording.recording import Recording, SiteResult
+from uprobes.recording.recording import Recording
 from uprobes.recording.reopen import open_recordings
 from uprobes.recording.ring import Records, Ring, RingDamaged
 from uprobes.recording.store import Spool, load, save

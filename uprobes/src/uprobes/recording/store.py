@@ -25,8 +25,8 @@ class Spool:
 
     def __init__(self, dtype: np.dtype[Any], folder: str | os.PathLike[str] | None = None) -> None:
         self.dtype = dtype
-        # It lives as long as we do.
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix="uprobes-")  # noqa: SIM115
+        made = tempfile.TemporaryFile(dir=folder, prefix="uprobes-")  # noqa: SIM115  # see close
+        self._file: IO[bytes] = made
         self._count = 0
 
     def __len__(self) -> int:

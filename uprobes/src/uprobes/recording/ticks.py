@@ -7,52 +7,24 @@ a file in memory that is mapped once to execute and never to write.
 import ctypes
 import mmap
 import os
-import platform
 import time
 from functools import cache
 
 import numpy as np
 
 from uprobes.errors import UnsupportedTarget
+from uprobes.machine import machine_of_host
 
 EXECUTABLE_FILE = 0x10
 """MFD_EXEC (linux/memfd.h): the file may be executed, whatever vm.memfd_noexec says by default."""
-
-# void sample(clock_gettime, CLOCK_MONOTONIC, out): out = ticks before, ticks after, seconds,
-# nanoseconds. lfence keeps the CPU from reading the counter earlier or later than written (Intel
-# SDM 2B, RDTSC).
-_X86_64 = bytes.fromhex(
-    "53"  # push rbx
-    "4154"  # push r12
-    "4155"  # push r13: the stack is aligned for the call
-    "4889d3"  # mov rbx, rdx
-    "4989fc"  # mov r12, rdi
-    "0faee8 0f31 0faee8"  # lfence; rdtsc; lfence
-    "48c1e220 4809d0 488903"  # [rbx] = rdx << 32 | rax
-    "89f7"  # mov edi, esi
-    "488d7310"  # lea rsi, [rbx+16]
-    "41ffd4"  # call r12
-    "0faee8 0f31 0faee8"  # lfence; rdtsc; lfence
-    "48c1e220 4809d0 48894308"  # [rbx+8] = rdx << 32 | rax
-    "415d 415c 5b c3"  # pop r13; pop r12; pop rbx; ret
-)
-CODE = {"x86_64": _X86_64}
-"""By the machine's name: what samples its tick counter and a clock."""
 
 
 class Sampler:
     """The mapped instructions; `sample` runs them."""
 
     def __init__(self) -> None:
-        code = CODE.get(platform.machine())
-        if code is None:
-            raise UnsupportedTarget(
-                f"nobody wrote how a {platform.machine()} reads its tick counter",
-                code="no-clock",
-                hint="record without time and elapsed",
-            )
         try:
-            self._memory = _executable(code)
+            self._memory = _executable(machine_of_host().sample_clock)
         except OSError as error:
             raise UnsupportedTarget(
                 f"this process may not execute code of its own: {error.strerror}",
