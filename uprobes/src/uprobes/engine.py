@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Collection
 
 from insn import InsnError
-from ubp import Action, Plan
 from uprobes import ptrace
 from uprobes.arming import Arming
 from uprobes.errors import ProbeError, TargetGone
+from uprobes.execution import Execution
 from uprobes.fatal import deliver
 from uprobes.hit import Hit
 from uprobes.holding import Holding
@@ -27,7 +27,7 @@ from uprobes.lifetimes import Lifetimes
 from uprobes.machine import Machine
 from uprobes.patch.installer import Installer
 from uprobes.placement import Placement
-from uprobes.probe import Probe, ProbePoint, ProbeState
+from uprobes.probe import Probe, ProbePoint
 from uprobes.process import Process
 from uprobes.ptrace import (
     CLD_TRAPPED,
@@ -88,6 +88,8 @@ class Engine:
         self.arming = Arming(self)
         self.holding = Holding(self)
         self.installer = Installer(self)
+        self.execution = Execution(self)
+        self.execute = self.execution.execute
         self.sleeping = Sleeping(self, call)
         self.placement = Placement(self.tracees, TIMED_EVERY)
         self._obey = obey
@@ -295,9 +297,7 @@ class Engine:
             self.signals.on_signal(tracee, signal.SIGTRAP)
 
     def _keep_guard(self, tracee: Tracee, asked: int | None = None) -> None:
-        """Look after the guard where the kernel may have reset its handler just now; `asked` is the
-        thread's signal mask.
-        """
+        """Look after the guard where its handler may be gone; `asked` is the thread's signal mask."""
         if asked is None and self.placement.dense and not tracee.process.loses_guard:
             return  # `run` asks now and then
         mask, unseen = self.machine.blocked_unseen
@@ -320,7 +320,7 @@ class Engine:
         except TargetGone:
             raise
         except (ProbeError, InsnError) as error:
-            self._give_up(tracee, point, error)
+            self.execution.give_up(tracee, point, error)
             return
         registers[machine.ip] = point.address
         registers.changed = 0
@@ -341,57 +341,6 @@ class Engine:
         if not first:
             point.time_ns += time.perf_counter_ns() - begun
             point.timed += 1
-
-    def _give_up(self, tracee: Tracee, point: ProbePoint, error: ProbeError | InsnError) -> None:
-        """Take out probes whose instruction turns out at its first hit to be none that we know.
-
-        Many at once are admitted without a close look at each.
-        """
-        probes = point.probes
-        self.arming.disarm(probes)
-        for probe in probes:
-            probe.misses += 1
-            probe.state = ProbeState.DISABLED
-            probe.error = ProbeError(
-                f"the instruction can't be probed after all: {error}",
-                spec=probe.spec,
-                address=point.address,
-                code=str(error.code),
-            )
-        tracee.registers[tracee.machine.ip] = point.address
-        tracee.resume()
-
-    def execute(self, tracee: Tracee, point: ProbePoint, plan: Plan) -> None:
-        """Execute the instruction of a probe point, unless a handler sent the thread elsewhere."""
-        registers, words, stepper = tracee.registers, tracee.words, tracee.process.stepper
-        if tracee.state is State.GONE:
-            self.sleeping.run_unheld(tracee)
-            return  # a handler detached us
-        if tracee.deferred:
-            self.sleeping.park(tracee, point)
-            return
-        if words[tracee.ip_word] != point.address:
-            tracee.resume()
-            return
-        steps_itself = words[tracee.flags_word] & tracee.trap_flag
-        if steps_itself and plan.resume is not None:
-            # Its own trap would come inside the copy, or one instruction too late.
-            plan = stepper.in_place(plan.instruction)
-        try:
-            action, step = stepper.before_step(plan, registers, tracee.operands)
-        except (ProbeError, InsnError):
-            # The operand can't be used. The hardware shall say so: run the instruction itself.
-            in_place = stepper.in_place(plan.instruction)
-            action, step = stepper.before_step(in_place, registers, tracee.operands)
-        tracee.step = step
-        if action is Action.STEP_IN_PLACE:
-            self.holding.step_in_place(tracee, point.address)
-        elif action is Action.CONTINUE and steps_itself:
-            self.signals.trap_itself(tracee)
-        else:
-            if plan.emulate is not None:
-                words[tracee.flags_word] |= self.machine.done_flag
-            tracee.resume(step=action is Action.STEP)
 
     def go_on(self, tracee: Tracee) -> None:
         """Let a thread stopped by an event go on with what it was doing: running, or a step under

@@ -1,6 +1,7 @@
 """Leave a process as if we had never been there: bytes, registers, stacks, mappings."""
 
 import contextlib
+import signal
 from typing import TYPE_CHECKING
 
 from insn import Method
@@ -39,7 +40,7 @@ def retire(engine: "Engine", process: Process) -> None:
         try:
             tracee.load()
             if tracee.pending == BREAK_STATUS:
-                tracee.note_opened()
+                _note_opened(tracee)
             _bring_home(engine, tracee, process, home, staying)
             tracee.flush()
         except (OSError, ProbeError):
@@ -48,8 +49,25 @@ def retire(engine: "Engine", process: Process) -> None:
     for tracee in process.tracees.values():
         if tracee.state is State.STOPPED:
             with contextlib.suppress(OSError):
-                tracee.block_again()
+                _block_again(tracee)
     process.points.clear()
+
+
+def _note_opened(tracee: "Tracee") -> None:
+    """Note what a thread that has just met a breakpoint blocks, if it blocked everything."""
+    mask, unseen = tracee.machine.blocked_unseen
+    blocked = ptrace.signal_mask(tracee.tid)
+    if blocked & mask == unseen:
+        tracee.opened = blocked
+
+
+def _block_again(tracee: "Tracee") -> None:
+    """Block the trap's signal in a thread that blocked it before it met a breakpoint, unless the
+    program has set other signals since.
+    """
+    opened, tracee.opened = tracee.opened, None
+    if opened is not None and ptrace.signal_mask(tracee.tid) == opened:
+        ptrace.set_signal_mask(tracee.tid, opened | 1 << (signal.SIGTRAP - 1))
 
 
 def _take_out_programs(process: Process, home: Process) -> dict[int, int]:

@@ -261,21 +261,6 @@ class Tracee:
         """Let a trap of the program's own come before any signal that is held."""
         self.held.appendleft(HeldSignal(info.number, info))
 
-    def note_opened(self) -> None:
-        """Note what a stopped thread that has just met a breakpoint blocks, if it blocked all."""
-        mask, unseen = self.machine.blocked_unseen
-        blocked = ptrace.signal_mask(self.tid)
-        if blocked & mask == unseen:
-            self.opened = blocked
-
-    def block_again(self) -> None:
-        """Block the trap's signal again in a stopped thread that blocked it before it met a
-        breakpoint, unless the program has set others since.
-        """
-        opened, self.opened = self.opened, None
-        if opened is not None and ptrace.signal_mask(self.tid) == opened:
-            ptrace.set_signal_mask(self.tid, opened | 1 << (signal.SIGTRAP - 1))
-
     def take_held(self) -> int:
         """Prepare the first held signal for delivery at the present stop; 0 when none is left.
 
