@@ -297,7 +297,7 @@ class Engine:
             self.signals.on_signal(tracee, signal.SIGTRAP)
 
     def _keep_guard(self, tracee: Tracee, asked: int | None = None) -> None:
-        """Look after the guard where its handler may be gone; `asked` is the thread's signal mask."""
+        """Look after the guard where it may be gone; `asked` is the signal mask of the thread."""
         if asked is None and self.placement.dense and not tracee.process.loses_guard:
             return  # `run` asks now and then
         mask, unseen = self.machine.blocked_unseen
