@@ -221,3 +221,62 @@ def test_returns_in_go_programs_are_refused_and_entries_are_not(victim, way):
         entries = target.register(spec).probes
         status = live.run_to_the_end(target, started)
     assert (status.code, [p.hits for p in entries]) == (0, [100])
+
+
+@pytest.mark.parametrize("method", [None, "step", "inline"])
+@pytest.mark.parametrize("what", ["same", "threads"])
+def test_coroutines_return_wherever_they_are_resumed(victim, what, method):
+    """Case R-2: a call belongs to its place on a stack, not to the thread that began it."""
+    started = victim("coroutines", what, 30)
+    seen = {}
+    with uprobes.attach(started.pid) as target:
+        for name in ("outer", "yields", "resume"):
+            target.uretprobe(
+                started.spec(name),
+                lambda ret, name=name: seen.setdefault(name, []).append(ret),
+                save=lambda hit: (hit.tid, hit.arg(0)),
+                method=method,
+            )
+        status = live.run_to_the_end(target, started)
+    assert (status.code, started.finish()[0]) == (0, [f"sum {sum(3 * i + 1 for i in range(30))}"])
+    assert {name: outcomes(rows) for name, rows in seen.items()} == {
+        "outer": {RETURNED: 30},
+        "yields": {RETURNED: 30},
+        "resume": {RETURNED: 31},
+    }
+    for ret in seen["yields"]:
+        began_on, argument = ret.saved
+        assert ret.value == 3 * argument
+        assert (ret.tid == began_on) == (what == "same")
+
+
+def test_functions_that_read_their_return_address_are_refused(victim):
+    """What `call` serves for, where code has to find out its own address."""
+    started = victim("coroutines", "self", 20)
+    with uprobes.attach(started.pid) as target:
+        refused = target.register("coroutines:where_am_i", returns=True).refused
+        assert [error.code for error in refused] == ["no-return"]
+        assert "return address" in refused[0].why
+        entry = target.register("coroutines:where_am_i").probes[0]
+        status = live.run_to_the_end(target, started)
+    assert (status.code, entry.hits) == (0, 20)
+    assert started.finish()[0] == [f"sum {sum(range(1, 21)) + 20}"]
+
+
+@pytest.mark.parametrize("method", [None, "inline", "step", "emulate"])
+def test_a_call_of_the_next_instruction_returns_once(victim, method):
+    """Case U12's sister: its return address is popped, nothing returns to it."""
+    started = victim("coroutines", "self", 20)
+    seen = []
+    with uprobes.attach(started.pid) as target:
+        spec = started.spec("self_call")
+        target.uretprobe(spec, seen.append, method=method)
+        inside = [
+            target.register(f"va:{started.points['self_call'] + at:#x}", method=method)
+            for at in (5, 6)
+        ]
+        status = live.run_to_the_end(target, started)
+    assert status.code == 0
+    assert started.finish()[0] == [f"sum {sum(range(1, 21)) + 20}"]
+    assert outcomes(seen) == {RETURNED: 20}
+    assert [probe.hits for made in inside for probe in made.probes] in ([20, 20], [20])

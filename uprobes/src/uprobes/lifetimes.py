@@ -190,6 +190,8 @@ class Lifetimes:
         if tracee is not None:
             if tracee.process.returns is not None:
                 tracee.process.returns.thread_gone(tracee)
+                if len(tracee.process.tracees) == 1:
+                    tracee.process.returns.all_gone(tracee)
             self.engine.sleeping.run_unheld(tracee)
             self._drop(tracee)
         if tracee is None or tracee.pid == tid:

@@ -4,7 +4,7 @@ time.
 Rules:
 - an instance belongs to the place on the stack that holds the return address, not to a thread: a
   frame may return on another thread (coroutines), and frames on other stacks are never mistaken for
-  dead ones;
+  dead ones; one on a stack of its own outlives the thread that began it;
 - several instances on one place form a chain (several probes, tail calls): all end together;
 - an instance is known to be dead (`unwound`) when a new call uses its place, when a frame above it
   on the same stack returns, or when its place no longer holds the trampoline;
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from uprobes.errors import ProbeError
 from uprobes.hit import Hit, Outcome, Return
-from uprobes.maps import mapping_at
+from uprobes.maps import Mapping, mapping_at
 from uprobes.tracee import Tracee
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class Frame:
     instances: list[ReturnInstance] = field(default_factory=list)
     exposed: bool = False
     """Whether the real return address stands there again: see `unwinding`."""
+
+
+NOBODY = 0
+"""Whose calls are that wait on a stack which no thread is known to use."""
 
 
 class Returns:
@@ -147,7 +151,8 @@ class Returns:
 
     def _bury(self, frame: Frame, tracee: Tracee) -> None:
         """End frames that were called from within `frame` on its stack and never returned."""
-        deeper = [p for p in self.by_thread.get(frame.tid, ()) if p < frame.place]
+        owners = {frame.tid, tracee.tid, NOBODY}
+        deeper = [p for o in owners for p in self.by_thread.get(o, ()) if p < frame.place]
         if not deeper:
             return
         mappings = self.process.mappings(fresh=True)
@@ -177,11 +182,34 @@ class Returns:
             )
 
     def thread_gone(self, tracee: Tracee) -> None:
-        """End the calls of a thread that ended inside them."""
-        for place in list(self.by_thread.get(tracee.tid, ())):
+        """End the calls of a thread that ended inside them.
+
+        Those on other stacks than its own may return yet, on another thread: they belong to nobody
+        meanwhile.
+        """
+        places = list(self.by_thread.pop(tracee.tid, ()))
+        if not places:
+            return
+        stack = self._own_stack(tracee)
+        for place in places:
             frame = self.frames.get(place)
-            if frame is not None:
-                self._end(frame, tracee, Outcome.LOST)
+            if frame is None:
+                continue
+            frame.tid = NOBODY
+            if stack is not None and not stack.start <= place < stack.end:
+                self.by_thread.setdefault(NOBODY, []).append(place)
+                continue
+            # Should it return after all, it finds its way without us.
+            self._put_back(frame, self.process)
+            self._end(frame, tracee, Outcome.LOST)
+
+    def _own_stack(self, tracee: Tracee) -> Mapping | None:
+        """Find the stack of a thread that is at its last stop; None when it is past that."""
+        try:
+            sp = tracee.load()[self.process.machine.sp]
+            return mapping_at(self.process.mappings(fresh=True), sp)
+        except (OSError, ProbeError):
+            return None
 
     def all_gone(self, tracee: Tracee) -> None:
         """End every call: the address space is gone."""
@@ -197,17 +225,18 @@ class Returns:
         """Write the real return addresses back into a process (ours, or a copy of it); return how
         many.
         """
-        memory = (process or self.process).memory
-        size = self.process.machine.arch.pointer_size
-        restored = 0
-        for frame in self.frames.values():
-            try:
-                if memory.word(frame.place, size) == self.trampoline:
-                    memory.write(frame.place, frame.original.to_bytes(size, "little"))
-                    restored += 1
-            except ProbeError:
-                continue
-        return restored
+        return sum(self._put_back(f, process or self.process) for f in self.frames.values())
+
+    def _put_back(self, frame: Frame, process: "Process") -> bool:
+        """Write a real return address back where our trampoline stands."""
+        size = process.machine.arch.pointer_size
+        try:
+            if process.memory.word(frame.place, size) != self.trampoline:
+                return False
+            process.memory.write(frame.place, frame.original.to_bytes(size, "little"))
+        except ProbeError:
+            return False
+        return True
 
     def forget(self, probe: "Uretprobe") -> None:
         """Let a probe's pending calls end unreported: it was unregistered."""

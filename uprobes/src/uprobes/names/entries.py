@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+import insn
 from insn.elf import Image
 
 RETURNS_TWICE = frozenset(
@@ -19,9 +21,28 @@ RETURNS_TWICE = frozenset(
         "getcontext",
         "__getcontext",
         "savectx",
+        "swapcontext",
+        "__swapcontext",
     ]
 )
 """They keep their return address for a second return, which a replaced one would break."""
+
+READERS = {
+    insn.X86_64.name: (
+        (0x0000_00F8, 0x0000_0058),  # pop reg
+        (0x0000_F8FF, 0x0000_5841),  # pop r8 … r15
+        (0xFFC7_FFFB, 0x2404_8B48),  # mov reg, [rsp]
+    ),
+    insn.X86_32.name: (
+        (0x0000_00F8, 0x0000_0058),  # pop reg
+        (0x00FF_C7FF, 0x0024_048B),  # mov reg, [esp]
+    ),
+}
+"""Masks and values of the first four bytes of functions that take their own return address for a
+number: `call` serves them to learn where they are.
+"""
+LANDING = 0xFA1E_0FF3, 0xFB1E_0FF3
+"""endbr64 and endbr32, which may stand in front."""
 
 UNWINDERS = frozenset(
     [
@@ -41,6 +62,7 @@ GO_MARK = b"\xff Go buildinf:"
 
 OFFSET = "a return probe needs the first instruction of a function"
 ENTRY = "nothing called the entry of a program: it has no return address"
+READS = "it reads its return address to learn where it is, and would find ours"
 TWICE = "it returns twice to the same address"
 GO = "Go moves the stacks of its goroutines, and ends programs whose return addresses it can't name"
 NOT_CALLED = "by its unwind entry, no return address is known to be on top of the stack there"
@@ -69,9 +91,33 @@ def no_returns(image: Image, addresses: Sequence[int], names: Sequence[str]) -> 
     )
     found = dict.fromkeys([*uncalled.tolist(), *wanted[inside].tolist()], NOT_CALLED)
     found |= {a: TWICE for a, name in zip(addresses, names, strict=True) if name in RETURNS_TWICE}
+    found |= dict.fromkeys(_readers(image, wanted).tolist(), READS)
     if image.entry in addresses:
         found[image.entry] = ENTRY
     return found
+
+
+def _readers(image: Image, addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Give those of the functions that begin by reading their return address."""
+    rows = READERS.get(image.arch.name, ())
+    found = [addresses[:0]]
+    for stretch in image.text if rows else ():
+        code = np.frombuffer(stretch.code + bytes(8), np.uint8)
+        end = stretch.address + len(stretch.code)
+        here = addresses[(addresses >= stretch.address) & (addresses < end)]
+        at = (here - np.uint64(stretch.address)).astype(np.intp)
+        at += 4 * np.isin(_words(code, at), LANDING)
+        words = _words(code, at)
+        reads = np.zeros(len(here), np.bool_)
+        for mask, value in rows:
+            reads |= words & np.uint32(mask) == value
+        found.append(here[reads])
+    return np.concatenate(found)
+
+
+def _words(code: NDArray[np.uint8], at: NDArray[np.intp]) -> NDArray[np.uint32]:
+    """Read four bytes at each offset."""
+    return np.ascontiguousarray(code[at[:, None] + np.arange(4)]).view("<u4").reshape(-1)
 
 
 def is_go(image: Image) -> bool:
