@@ -84,7 +84,12 @@ def test_the_command_prints_a_summary(program):
     assert "2 functions" in done.stdout
     assert "always-faults 1" in done.stdout
     assert "belong to no instruction" in done.stdout
-    assert done.stdout.splitlines()[-1].split()[1] == "g"
+    assert "it always raises an invalid-opcode fault" in done.stdout
+    f, g = done.stdout.splitlines()[-2:]
+    assert f.split()[1] == "f"
+    assert f.split()[-1] == "all"
+    assert g.split()[1] == "g"
+    assert g.split()[-1] == "none"
 
 
 def test_the_command_prints_the_documented_document(program):
