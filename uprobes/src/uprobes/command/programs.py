@@ -10,7 +10,7 @@ from typing import Protocol
 
 import insn
 from insn import Method, Reason
-from uprobes import Location, Probe, ProbeError, Registration, Target
+from uprobes import Location, Probe, ProbeError, Refused, Registration, Target
 from uprobes.command.options import IN_PROCESS, Options
 from uprobes.machine import machine_of_host
 from uprobes.recording.part import Part, Site
@@ -175,7 +175,8 @@ def _retry(
     refused = {
         error.address: error
         for error in programs.recording.refused
-        if error.address is not None
+        if isinstance(error, Refused)
+        and error.address is not None
         and error.address not in programs.retried
         and error.code not in OURSELVES
     }
