@@ -1,11 +1,13 @@
 """Real programs with a counter at every function, by code in the process: they say what they say."""
 
 import os
+import random
 import subprocess
 import threading
 
 import pytest
 
+import insn
 import uprobes
 from insn import Method
 from ubp.programs import Count, Program
@@ -40,7 +42,7 @@ def inputs(tmp_path_factory):
     return {name: str(directory / name) for name in ("bytes", "lines")}
 
 
-def run_installed(argv, specs, returns):
+def run_installed(argv, specs, returns, method=None):
     """Run a command with programs put in before its main function; return output and what was in."""
     installed = []
     reader, writer = os.pipe()
@@ -60,7 +62,7 @@ def run_installed(argv, specs, returns):
 
             def begin(hit):
                 programs = [(spec, COUNT) for spec in specs]
-                installed.append(target.install(programs, returns=returns))
+                installed.append(target.install(programs, returns=returns, method=method))
 
             target.uprobe("libc:__libc_start_main", begin)
             os.dup2(own, 1)
@@ -95,3 +97,29 @@ def test_every_function_counted_in_the_process_changes_no_byte_of_output(
     if returns:
         assert sum(result.unhooked for result in results) == 0
         assert sum(result.passed for result in results) > 100
+
+
+@pytest.mark.parametrize(
+    ("share", "seed"),
+    [(0.05, 1), (0.3, 2), *(pytest.param(1.0, n, marks=pytest.mark.torture) for n in range(3))],
+)
+@pytest.mark.parametrize("name", ["gzip", "sort"])
+def test_jumps_at_any_instructions_change_no_byte_of_output(needs, inputs, name, share, seed):
+    """Jumps in loops, in the middle of functions, next to each other."""
+    argv, _ = PROGRAMS[name]
+    argv = [part.format(**inputs) if part.startswith("{") else part for part in argv]
+    program = needs(argv[0], package=name)
+    records = insn.Windows(insn.open_image(program)).map.instructions
+    addresses = records["address"][records["length"] > 0].tolist()
+    chosen = random.Random(seed).sample(addresses, int(share * len(addresses)))
+    plain = subprocess.run(argv, capture_output=True, check=True)
+    specs = [f"elf:{name}:{address:#x}" for address in sorted(chosen)]
+    output, status, installed = run_installed(argv, specs, False, method="jump")
+    assert output == plain.stdout
+    assert status == uprobes.ExitStatus(0, None)
+    assert len(installed.sites) > 0.3 * len(chosen)
+    if share < 1:  # all together leave no room for the other forms
+        assert {site.form for site in installed.sites} >= {"jump", "short", "punned"}
+    known = {"overlaps", "entered-inside", "no-room", "not-displaceable", "place-taken"}
+    codes = {error.code for error in installed.refused}
+    assert codes & known
