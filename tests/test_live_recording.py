@@ -419,6 +419,7 @@ BAD = {
     "no spec": ([], "usage"),
     "no such function": (["nix"], "no-such-symbol"),
     "a file without anybody to write it": (["work", "--detach", "-o", "x"], "usage"),
+    "a file in a folder that is not there": (["work", "-o", "/nowhere/x.npz"], "usage"),
     "an object that is not mapped": (["libnix:f", "--detach"], "no-such-object"),
 }
 

@@ -1,6 +1,7 @@
 """`uprobes record`: write down what happens, by code in the process, with nobody stopping it."""
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,11 +54,20 @@ class RecordOptions:
 
 
 class Drain:
-    """A thread that brings records from the rings to a file on disk, as they come."""
+    """A thread that brings records from the rings to a file on disk, as they come.
 
-    def __init__(self, recording: Recording) -> None:
+    It calls `stop` when it can't go on. Raises ProbeError where there is no place for them.
+    """
+
+    def __init__(self, recording: Recording, path: str | None, stop: Callable[[], None]) -> None:
         self.recording = recording
-        self.spool = Spool(recording.dtype)
+        self._path = path
+        self._stop = stop
+        try:
+            folder = None if path is None else os.path.dirname(os.path.abspath(path))
+            self.spool = Spool(recording.dtype, folder)
+        except OSError as error:
+            raise self._no_place(error) from None
         self._enough = threading.Event()
         self._failure: list[BaseException] = []
         self._thread = threading.Thread(target=self._run, name="uprobes drain", daemon=True)
@@ -74,15 +84,26 @@ class Drain:
                 self._enough.wait(BUSY_S if len(records) else IDLE_S)
         except BaseException as error:
             self._failure.append(error)
+            self._stop()
+
+    def _no_place(self, error: OSError) -> ProbeError:
+        where = self._path or "the temporary file"
+        return usage(
+            f"{where} can't be written: {error.strerror}",
+            "choose another file for -o, or record less",
+        )
 
     def finish(self) -> Recorded:
         """Take the rest, now that nobody writes any more; raises what went wrong on the way."""
         if not self._enough.is_set():
             self._enough.set()
             self._thread.join()
-            if self._failure:
-                raise self._failure[0]
-            self.spool.add(self.recording.read(final=True))
+            try:
+                for failure in self._failure:
+                    raise failure
+                self.spool.add(self.recording.read(final=True))
+            except OSError as error:
+                raise self._no_place(error) from None
         name = next((c.name for c in self.recording.columns if c.kind == "time"), None)
         return self.recording.recorded(in_order(self.spool.records(), name))
 
@@ -104,9 +125,9 @@ def record(options: Options, own: RecordOptions) -> int:
     drains: list[Drain] = []
     with report_file(options) as file:
 
-        def put(target: Target, _stop: Callable[[], None]) -> list[Probed]:
+        def put(target: Target, stop: Callable[[], None]) -> list[Probed]:
             recording = own.begin(target, options)
-            drains.append(Drain(recording))
+            drains.append(Drain(recording, own.file, stop))
             drains[0].start()
             return [Programs(recording)]
 
