@@ -438,13 +438,25 @@ class Memory:
 
 @pytest.mark.parametrize("name", ["x86_64", "x86_32", "x86_16"])
 def test_emulation_does_what_the_cpu_does(harness, name):
-    arch = insn.arch(name)
+    assert compare_emulation(harness, insn.arch(name), 6 * ROUNDS, 4) > 500 * ROUNDS
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("name", ["x86_64", "x86_32", "x86_16"])
+def test_emulation_does_what_the_cpu_does_from_many_states(harness, name):
+    compared = compare_emulation(harness, insn.arch(name), 60, 10)
+    print(f"seed {SEED}, {name}: {compared} emulated")
+    assert compared > 10_000
+
+
+def compare_emulation(harness, arch, per_row, states):
+    """Emulate what the CPU has done, from the same states; return how often."""
     random = Random(SEED + 2)
     memory = random.randbytes(2 * AREA)
     rows = [row for row in ROWS if row.space <= Space.TWO]  # nothing of other maps is emulated
     chosen = [
         case
-        for case in cases(random, arch, 6 * ROUNDS, 4, rows)
+        for case in cases(random, arch, per_row, states, rows)
         if insn.judge(case[0][0]).allows(Method.EMULATE) and case[0][0].name != "xbegin"
     ]
     results = let_the_cpu_run(harness, arch, chosen, random, memory, wants_states=True)
@@ -480,4 +492,4 @@ def test_emulation_does_what_the_cpu_does(harness, name):
             assert (registers[arch.flags] ^ after[17]) & ~0x10100 == 0, where
             assert space.content == content, where
             compared += 1
-    assert compared > 500 * ROUNDS
+    return compared
