@@ -93,6 +93,16 @@ def test_eight_threads_are_counted_exactly(arena, dead):
     assert found.actions[0] == found.passed
 
 
+@pytest.mark.slow
+def test_eighty_million_hits_of_eight_threads_are_counted_exactly(arena):
+    program = Program()
+    arena.prepare(program)
+    run = loop(arena, program, arena.placement(dead=FLAGS_DEAD))
+    for worker in run_threads(run, 10_000_000, 8):
+        worker.join()
+    assert results(arena, program).hits == 80_000_000
+
+
 CHECKED = Record(
     (
         Field("tid", Tid()),

@@ -88,13 +88,7 @@ class Values:
         source = self.source(value)
         if isinstance(source, str):
             return source, pool
-        if not pool:
-            raise ProgramError(
-                "the expression is nested too deeply",
-                code="too-large",
-                hint="put the nested part first: a + (b + c) needs more than b + c + a",
-            )
-        self.load(value, pool[0], pool[1:])
+        self.load(value, _spare(pool), pool[1:])
         return pool[0], pool[1:]
 
     def load(self, value: Value, to: str, pool: list[str]) -> None:
@@ -230,9 +224,7 @@ class Values:
         other: Operand | int | None = self.source(right)
         if other is None or other == to:
             # The deeper side first: fewer registers are needed at a time.
-            if not pool:
-                self.registers(right, pool)
-            other = pool[0]
+            other = _spare(pool)
             if depth(right) > depth(left):
                 self.load(right, other, [to, *pool[1:]])
                 self.load(left, to, pool[1:])
@@ -301,6 +293,17 @@ class Values:
         else:
             a.arithmetic("sub", to, 1)
         a.label(done)
+
+
+def _spare(pool: list[str]) -> str:
+    """Return a register that is free; raises ProgramError when none is left."""
+    if not pool:
+        raise ProgramError(
+            "the expression is nested too deeply",
+            code="too-large",
+            hint="each pair of brackets inside brackets needs a register more, and 12 are there",
+        )
+    return pool[0]
 
 
 def depth(value: Value) -> int:
