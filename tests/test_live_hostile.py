@@ -191,6 +191,38 @@ def test_it_changes_its_symbols_on_disk(victim, build, tmp_path):
         hostile.close()
 
 
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [
+        (40, b"\xff" * 8),
+        (40, b"\x08" + bytes(7)),
+        (60, b"\xff\xff"),
+        (62, b"\xff\xff"),
+        (32, b"\x08"),
+    ],
+    ids=["far sections", "sections of the header", "many sections", "strings", "segments"],
+)
+def test_its_own_file_is_made_to_hurt(build, tmp_path, offset, value):
+    """The kernel runs what no reader of symbols understands; addresses can be probed still."""
+    content = bytearray(build("hostile_reexecs").read_bytes())
+    started = tmp_path / "hostile_reexecs"
+    started.write_bytes(bytes(content))
+    started.chmod(0o755)
+    hostile = live.Victim([started, 3])
+    try:
+        content[offset : offset + len(value)] = value
+        started.unlink()  # what runs stays what it is; what it becomes next is this
+        started.write_bytes(bytes(content))
+        started.chmod(0o755)
+        with uprobes.attach(hostile.pid) as target:
+            made = target.register(["outer", f"{started}:*", "main+1"], lambda hit: None)
+            made.refused += target.register(hostile.spec("outer"), returns=True).refused
+            assert all(isinstance(error, uprobes.ProbeError) for error in made.refused)
+            assert ended(target, hostile)[0] == 0
+    finally:
+        hostile.close()
+
+
 @pytest.mark.parametrize("follow", [False, True])
 def test_it_wants_to_trace_and_be_traced(victim, follow):
     hostile = victim("hostile_traces")

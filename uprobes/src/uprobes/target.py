@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar, Unpack, overload
 
-from insn import Method, Verdict
+from insn import InsnError, Method, Verdict
 from ubp.programs import Program, RingLayout
 from uprobes.collector import resting_collector
-from uprobes.errors import ProbeError
+from uprobes.errors import NoSuchProcess, ProbeError, TargetGone
 from uprobes.location import Location, Resolver
 from uprobes.patch.installed import Installed
 from uprobes.patch.site import Kind, Wanted
@@ -191,10 +191,7 @@ class Target(Session):
 
     def _watch(self) -> None:
         """Be told of mapped and unmapped objects; some may have been mapped since we looked."""
-        process = self._process()
-        if not self._watching:
-            self._watch_linker(process)
-        self._objects_changed(process)
+        self._look(self._process(), watch=not self._watching)
 
     def unregister(self, probes: Iterable[Probe]) -> None:
         """Take probes out, in one go; those that are not in are left alone. Their counts stay."""
@@ -297,8 +294,17 @@ class Target(Session):
             self._wait_again(lost, process)
         else:
             self._registrations.follow(process)
-        self._watch_linker(process)
-        self._objects_changed(process)
+        self._look(process, watch=True)
+
+    def _look(self, process: Process, *, watch: bool) -> None:
+        try:
+            if watch:
+                self._watch_linker(process)
+            self._objects_changed(process)
+        except NoSuchProcess as error:
+            raise TargetGone(error.why) from None
+        except InsnError as error:
+            log.warning("process %d has a file that can't be read: %s", process.pid, error.why)
 
     def _wait_again(self, lost: list[Probe], process: Process) -> None:
         """Let the probes wait that name something; an address alone means nothing any more."""

@@ -173,7 +173,10 @@ class Resolver:
         if parsed is None:
             assert bare is not None
             raise three_readings(spec, named, bare[1])
-        return places.inside(parsed, [instance])
+        try:
+            return places.inside(parsed, [instance])
+        except InsnError as error:
+            raise ProbeError(error.why, spec=spec, code=str(error.code), hint=error.hint) from None
 
     def _file(self, path: str, spec: str) -> Instance:
         if "/" not in path and not os.path.exists(path):
