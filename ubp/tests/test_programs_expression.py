@@ -84,11 +84,32 @@ def test_what_is_no_condition_is_refused_where_it_goes_wrong(line):
     assert caught.value.position == position
 
 
-@pytest.mark.parametrize("text", ["", "arg0 >", "2 arg0", "  a b", "arg0 == (1", "\0", "(" * 500])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "arg0 >",
+        "2 arg0",
+        "  a b",
+        "arg0 == (1",
+        "\0",
+        "(" * 500,
+        "~" * 150 + "1",
+        "1+" * 3000 + "1",
+    ],
+)
 def test_what_is_not_even_python_is_refused(text):
     with pytest.raises(BadExpression, match="cannot be read") as caught:
         parse(text)
     assert 0 <= caught.value.position <= len(text)
+
+
+def test_long_expressions_are_fine_as_long_as_they_are_not_deep():
+    text = " or ".join(f"arg0 + arg1 == {n}" for n in range(300))
+    condition = parse(text)
+    assert len(condition.parts) == 300
+    assert format_condition(condition) == text.replace("arg0 + arg1", "(arg0 + arg1)")
+    assert parse("+".join(["arg0"] * 90))
 
 
 MEANT = [

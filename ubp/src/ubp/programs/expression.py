@@ -57,6 +57,7 @@ PLAIN: Final[Mapping[str, Value]] = MappingProxyType(
 NO_NAMES: Final[Mapping[str, Value]] = MappingProxyType({})
 STRING_SIZE: Final = 64
 """How much of a string `str(x)` keeps."""
+HIGHEST: Final = 100  # levels of an expression
 _ARGUMENT = re.compile(r"arg(\d{1,2})\Z")
 _WORD = re.compile(r"([us])(8|16|32|64)\Z")
 _CAST = re.compile(r"(u?)int(8|16|32|64)\Z")
@@ -136,7 +137,7 @@ class _Reader:
 
     def tree(self) -> ast.expr:
         try:
-            return ast.parse(self.text.lstrip(), mode="eval").body
+            tree = ast.parse(self.text.lstrip(), mode="eval").body
         except SyntaxError as error:
             position = max((error.offset or 1) - 1, 0) + self._indent
             raise BadExpression(
@@ -149,6 +150,15 @@ class _Reader:
             raise BadExpression(
                 "an expression cannot be read", text=self.text, position=0
             ) from None
+
+        if _height(tree) > HIGHEST:
+            raise BadExpression(
+                "an expression cannot be read: it is nested too deeply",
+                text=self.text,
+                position=0,
+                hint=f"at most {HIGHEST} levels; a sum of n parts has n",
+            )
+        return tree
 
     @property
     def _indent(self) -> int:
@@ -316,6 +326,20 @@ class _Reader:
                 except ProgramError as error:
                     raise self.wrong(node, error.why, error.hint) from None
         return self.value(node)
+
+
+def _height(tree: ast.expr) -> int:
+    """Count the levels of a tree."""
+    levels, nodes = 0, [tree]
+    while nodes:
+        levels += 1
+        nodes = [
+            child
+            for node in nodes
+            for child in ast.iter_child_nodes(node)
+            if isinstance(child, ast.expr)
+        ]
+    return levels
 
 
 def word_at(address: Value, size: int, signed: bool) -> Word:
