@@ -58,14 +58,13 @@ def read_installed(process: "Process", start: int, size: int) -> Installed:
         raise ProbeError("the shared memory is too large to be ours", code="bad-description")
     view = open_view(process.pid, process.memory, start, size)
     content = description.read(view)
-    shared = SharedMemory(size, view, start)
-    shared.places[:] = [_number(place) for place in content["places"]]
-    arena = Arena(process.memory, _no_more_room, _no_more_room, 0)
+    shared = SharedMemory(size, view, [_number(place) for place in content["places"]])
+    arena = Arena(process.memory, _no_more_room, _no_more_room)
     for first, end in content["areas"]:
         arena.areas.append(Area(_number(first), _number(end)))
     sites = [_site(item) for item in content["sites"][:MOST_SITES]]
     ring_at, note = _number(content["ring_at"]), content["note"]
-    installed = Installed(process.pid, shared, arena, [], None, ring_at, note)
+    installed = Installed(process.pid, shared, arena, None, ring_at, note)
     installed.unwinders = [site for site in sites if site.kind is Kind.UNWINDER]
     installed.sites = [site for site in sites if site.kind is not Kind.UNWINDER]
     if content["tables"] is not None:

@@ -52,12 +52,10 @@ class Arena:
         memory: ProcessMemory,
         map_near: Callable[[int, int], int],
         map_at: Callable[[int, int], object],
-        expected: int,
     ) -> None:
         self.memory = memory
         self.areas: list[Area] = []
         self._map_near, self._map_at = map_near, map_at
-        self._size = SMALL if expected <= SMALL else LARGE
         self._filled: list[Area] = []
         """Areas filled from the front."""
         self._pinned: list[Area] = []
@@ -75,8 +73,9 @@ class Arena:
             if far < DISTANCE and area.end - free >= size:
                 self._given = area
                 return free
-        start = self._map_near(address, self._size)
-        area = Area(start, start + self._size)
+        length = LARGE if self._filled else SMALL
+        start = self._map_near(address, length)
+        area = Area(start, start + length)
         self.areas.append(area)
         self._filled.append(area)
         self._given = area

@@ -31,7 +31,6 @@ class Installed:
         pid: int,
         shared: SharedMemory,
         arena: Arena,
-        sites: list[Site],
         layout: RingLayout | None,
         ring_at: int,
         note: object = None,
@@ -39,7 +38,7 @@ class Installed:
         self.pid = pid
         self.shared = shared
         self.arena = arena
-        self.sites = sites
+        self.sites: list[Site] = []
         self.layout = layout
         self.ring_at = ring_at
         self.refused: list[ProbeError] = []

@@ -108,11 +108,22 @@ class Installer:
         ring_at = end + PAGE - 1 & -PAGE if layout is not None else 0
         notes_at = ring_at + layout.size if layout is not None else end
         size = notes_at + description.room(sites, note)
-        installed = self._prepare(process, sites, layout, ring_at, size, note)
-        installed.refused, installed.calls, installed.notes_at = refused, calls, notes_at
-        self._build(process, installed, sites, displaced)
-        description.write(installed)
+        shared, words = self._share(process, sites, size)
+        if layout is not None:
+            header = layout.header()
+            shared.view[ring_at : ring_at + len(header)] = header
+        installed = Installed(process.pid, shared, self._arena(process), layout, ring_at, note)
+        installed.words, installed.refused = words, refused
+        installed.calls, installed.notes_at = calls, notes_at
+        if not sites:
+            return installed
         process.installed.append(installed)
+        try:
+            self._build(process, installed, sites, displaced)
+            description.write(installed)
+        except BaseException:
+            self.remove(process, installed)
+            raise
         if process.guard is not None:
             process.guard.set_areas(process.guarded_areas)
         if self._place(process, installed):
@@ -121,35 +132,27 @@ class Installer:
 
     # -- memory and trampolines -----------------------------------------------------------------
 
-    def _prepare(
-        self,
-        process: "Process",
-        sites: list[Site],
-        layout: RingLayout | None,
-        ring_at: int,
-        size: int,
-        note: object,
-    ) -> Installed:
+    def _share(
+        self, process: "Process", sites: list[Site], size: int
+    ) -> tuple[SharedMemory, ThreadWords]:
         """Map what the process and we share; one of its threads is stopped for a moment."""
-        near = ends(next(clusters(sites), []))
+        if not sites:
+            return SharedMemory.alone(size), ThreadWords()
+        near = ends(next(clusters(sites)))
 
-        def prepare(tracee: "Tracee") -> tuple[SharedMemory, ThreadWords]:
+        def share(tracee: "Tracee") -> tuple[SharedMemory, ThreadWords]:
             return SharedMemory.create(process, size, near), thread_words(tracee)
 
         self.engine.holding.with_one(process, process.install_guard)
-        shared, words = self._borrow(process, prepare)
-        if layout is not None:
-            header = layout.header()
-            shared.view[ring_at : ring_at + len(header)] = header
-        arena = Arena(
+        return self._borrow(process, share)
+
+    def _arena(self, process: "Process") -> Arena:
+        mapper = process.mapper
+        return Arena(
             process.memory,
-            lambda near, size: self._borrow(process, lambda _: process.mapper.map((near,), size)),
-            lambda at, size: self._borrow(process, lambda _: process.mapper.map_at(at, size)),
-            256 * len(sites),
+            lambda near, size: self._borrow(process, lambda _: mapper.map((near,), size)),
+            lambda at, size: self._borrow(process, lambda _: mapper.map_at(at, size)),
         )
-        installed = Installed(process.pid, shared, arena, [], layout, ring_at, note)
-        installed.words = words
-        return installed
 
     def _borrow(self, process: "Process", work: Callable[["Tracee"], T]) -> T:
         """Do something that needs system calls in the process, by a thread stopped for that."""

@@ -2,7 +2,7 @@
 
     0            magic
     16           size in bytes
-    24           where the description begins, its length in bytes (see `description`)
+    24           where the description begins and how long it is (see `description`)
     PAGE         what the programs write
 
 It is a sealed memfd: the process can overwrite its contents, but not make it shorter under our
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME = b"uprobes"
 MAGIC = b"uprobes shared 1"
-HEAD = struct.Struct("<16sQQQ")
+HEAD = struct.Struct("<16sQQ")
 PAGE = 4096
 PROT_NONE, PROT_READ_WRITE = 0, 3
 MAP_SHARED, MAP_FIXED = 0x01, 0x10
@@ -41,10 +41,10 @@ SEALS = 0x0001 | 0x0002 | 0x0004
 class SharedMemory:
     """One stretch of shared memory; made by `create`, mapped near code by `map_near`."""
 
-    def __init__(self, size: int, view: mmap.mmap, first: int) -> None:
+    def __init__(self, size: int, view: mmap.mmap, places: list[int]) -> None:
         self.size = size
         self.view = view
-        self.places = [first]
+        self.places = places
         """Where the process has it."""
 
     @classmethod
@@ -71,8 +71,16 @@ class SharedMemory:
                 f"process {process.pid} could not map {size} bytes of shared memory:"
                 f" {error.strerror}"
             ) from None
-        view[: HEAD.size] = HEAD.pack(MAGIC, size, 0, 0)
-        return cls(size, view, place)
+        view[: HEAD.size] = HEAD.pack(MAGIC, size, 0)
+        return cls(size, view, [place])
+
+    @classmethod
+    def alone(cls, size: int) -> "SharedMemory":
+        """Make memory that no process shares: nothing will ever be written there."""
+        size = size + PAGE - 1 & -PAGE
+        view = mmap.mmap(-1, size)
+        view[: HEAD.size] = HEAD.pack(MAGIC, size, 0)
+        return cls(size, view, [])
 
     def map_near(self, process: "Process", near: tuple[int, ...]) -> int:
         """Map the same memory near other addresses too; return where. Raises CannotMap.
