@@ -60,3 +60,30 @@ def test_slots_hold_traps_where_they_hold_no_copy(victim):
     assert keep
     for code in keep.values():
         assert code.count(0xCC) > len(code) - 64
+
+
+@pytest.mark.parametrize("method", [None, *live.METHODS])
+def test_restartable_sequences_are_refused_and_what_is_around_them_is_not(victim, method):
+    """A stop in one makes the kernel restart it: it would never come to its end."""
+    started = victim("restartable", 500)
+    with uprobes.attach(started.pid) as target:
+        for spec in (
+            started.spec("sequence_begin"),
+            started.spec("sequence_middle"),
+            f"elf:restartable:{elf_address(started, 'sequence_middle'):#x}",
+        ):
+            refused = target.register(spec, method=method).refused
+            assert [error.code for error in refused] == ["restartable"]
+        wanted = uprobes.Uprobe(started.pid, started.points["sequence_begin"], lambda hit: None)
+        assert [e.code for e in target.register_probes([wanted]).refused] == ["restartable"]
+        entry = target.register(started.spec("add_one"), method=method).probes[0]
+        behind = target.register(started.spec("sequence_end"), method=method).probes[0]
+        status = live.run_to_the_end(target, started)
+    assert status.code == 0
+    assert started.finish()[0] == ["counter 500"]
+    assert entry.hits >= behind.hits == 500
+
+
+def elf_address(victim, name):
+    start = min(row[0] - row[3] for row in live.mappings(victim.pid) if "restartable" in row[4])
+    return victim.points[name] - start

@@ -90,8 +90,8 @@ def no_returns(image: Image, addresses: Sequence[int], names: Sequence[str]) -> 
         frames.ends[at[inside]] > wanted[inside]
     )
     found = dict.fromkeys([*uncalled.tolist(), *wanted[inside].tolist()], NOT_CALLED)
-    found |= {a: TWICE for a, name in zip(addresses, names, strict=True) if name in RETURNS_TWICE}
     found |= dict.fromkeys(_readers(image, wanted).tolist(), READS)
+    found |= {a: TWICE for a, name in zip(addresses, names, strict=True) if name in RETURNS_TWICE}
     if image.entry in addresses:
         found[image.entry] = ENTRY
     return found

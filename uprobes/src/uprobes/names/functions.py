@@ -11,7 +11,9 @@ import numpy as np
 
 from insn import Windows, boundaries
 from insn.elf import Image, open_image
+from insn.errors import InsnError
 from insn.model import Instruction
+from insn.restartable import sequences
 from insn.symbols import Symbol, SymbolKind, Symbols
 from uprobes.names.debug import separate_symbols
 from uprobes.names.demangle import demangle, without_parameters
@@ -83,6 +85,15 @@ class Functions:
     def no_returns(self) -> dict[int, str]:
         """Why the returns of some functions can't be probed, by address."""
         return no_returns(self.image, self.addresses, self.names)
+
+    @cached_property
+    def restartable(self) -> list[tuple[int, int]]:
+        """Where restartable sequences (rseq(2)) begin and end."""
+        try:
+            starts, ends = sequences(self.image)
+        except InsnError:
+            return []
+        return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
     @cached_property
     def unwinders(self) -> list[int]:
