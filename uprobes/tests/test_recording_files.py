@@ -4,6 +4,7 @@ programs get is right.
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import zipfile
@@ -241,6 +242,25 @@ def test_the_summary_counts_by_function_thread_and_time(example):
     assert sum(summary.timeline.counts) == 3
     assert summary.timeline.counts[0] == summary.timeline.counts[-1] == 1
     json.dumps(summary.as_document())
+
+
+def test_what_was_measured_is_saved_and_told(example, tmp_path):
+    measured = {"sum(arg0)": 5, "min(arg0)": None, "log2(arg0)": [0, 3, 1]}
+    places = (dataclasses.replace(PLACES[0], measures=measured), PLACES[1])
+    save(dataclasses.replace(example, places=places), tmp_path / "x.npz")
+    loaded = load(tmp_path / "x.npz")
+    assert loaded.places == places
+    [counted] = summarise(loaded).counted
+    assert (counted.label, counted.hits, counted.measures) == ("libc.so.6:open", 3, measured)
+
+
+def test_places_are_counted_where_nothing_is_recorded():
+    places = (PLACES[0], dataclasses.replace(PLACES[1], hits=7))
+    made = Recorded(np.zeros(0, [("probe", "<u4")]), (), places)
+    assert [(c.label, c.hits) for c in summarise(made).counted] == [
+        ("0x2000", 7),
+        ("libc.so.6:open", 3),
+    ]
 
 
 def test_the_summary_of_nothing_is_empty():

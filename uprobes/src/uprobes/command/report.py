@@ -1,6 +1,7 @@
 """`uprobes report`: what a recording says, from a file or from a process that records by itself."""
 
 import json
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -9,6 +10,7 @@ from uprobes.command.histogram import duration
 from uprobes.command.options import Options, report_file, usage
 from uprobes.command.source import open_source
 from uprobes.command.tables import HISTOGRAMS, console, draw_bins, table_of
+from uprobes.recording.fields import split_fields
 from uprobes.recording.recorded import Recorded, printable
 from uprobes.recording.summary import Function, Summary, summarise
 
@@ -71,6 +73,7 @@ def show_summary(summary: Summary, out: Console, top: int) -> None:
     for function in [function for function in shown if function.latency][:HISTOGRAMS]:
         assert function.latency is not None
         draw_bins(function.place.label, function.latency.log2_ns, out)
+    _show_counted(summary, out, top)
     _show_tops(summary, out)
     _show_timeline(summary, out)
     damaged = f", {summary.damaged:,} DAMAGED" if summary.damaged else ""
@@ -95,6 +98,42 @@ def _row(function: Function, *, timed: bool) -> list[str]:
         function.place.method,
         function.place.label,
     ]
+
+
+def _show_counted(summary: Summary, out: Console, top: int) -> None:
+    shown = summary.counted if top == 0 else summary.counted[:top]
+    if not shown:
+        return
+    numbers = [
+        name
+        for name in shown[0].measures
+        if not any(isinstance(counted.measures.get(name), Sequence) for counted in shown)
+    ]
+    right = ("hits", "passed", *map(printable, numbers))
+    table = table_of(*right, "function", right=right)
+    for counted in shown:
+        values = [counted.measures.get(name) for name in numbers]
+        written = [f"{value:,}" if isinstance(value, int) else "-" for value in values]
+        table.add_row(f"{counted.hits:,}", f"{counted.passed:,}", *written, counted.label)
+    out.print(table)
+    for counted in shown[:HISTOGRAMS]:
+        for name, value in counted.measures.items():
+            if isinstance(value, Sequence) and any(value):
+                title = printable(f"{name} of {counted.label}")
+                draw_bins(title, value, out, low_of=_bounds(name))
+
+
+def _bounds(measure: str) -> Callable[[int], str]:
+    """Say how the bins of a histogram are called."""
+    if not measure.lstrip().startswith("linear"):
+        return lambda index: f"{1 << index if index else 0:,}"
+    try:
+        _, *numbers = split_fields(measure.strip()[len("linear(") : -1])
+        low, width, bins = (int(number, 0) for number in numbers)
+    except ValueError:  # a file may hold anything
+        return str
+    ends = {bins: f"below {low:,}", bins + 1: f"from {low + bins * width:,}"}
+    return lambda index: ends.get(index, f"{low + index * width:,}")
 
 
 def _show_tops(summary: Summary, out: Console) -> None:

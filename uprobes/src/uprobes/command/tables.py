@@ -1,6 +1,6 @@
 """Reports for people: what was hit, at what cost, and what could not be probed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO
 
 from rich.console import Console
@@ -95,8 +95,16 @@ def draw_histogram(probe: AnyProbe, histogram: Histogram, out: Console) -> None:
     draw_bins(label(probe.location), histogram.buckets, out)
 
 
-def draw_bins(name: str, bins: Sequence[int], out: Console) -> None:
-    """Draw a histogram of times by powers of two, from the first used bin to the last."""
+def draw_bins(
+    name: str,
+    bins: Sequence[int],
+    out: Console,
+    *,
+    low_of: Callable[[int], str] | None = None,
+) -> None:
+    """Draw a histogram, from the first used bin to the last: of times by powers of two, or of
+    anything whose bins begin at what `low_of` says.
+    """
     out.print()
     out.print(Text(name, style="bold"))
     largest = max(bins)
@@ -105,10 +113,12 @@ def draw_bins(name: str, bins: Sequence[int], out: Console) -> None:
         number = bins[index]
         eighths = round(number / largest * BAR * 8)
         bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-        low = duration(1 << index) if index else "0 ns"
-        out.print(
-            Text(f"  {low:>8} … {duration(2 << index):<8} {number:>10,} "), Text(bar, "green")
-        )
+        if low_of is None:
+            low = duration(1 << index) if index else "0 ns"
+            name = f"{low:>8} … {duration(2 << index):<8}"
+        else:
+            name = f"{low_of(index):>19}"
+        out.print(Text(f"  {name} {number:>10,} "), Text(bar, "green"))
 
 
 def show_headline(run: Run, out: Console) -> None:

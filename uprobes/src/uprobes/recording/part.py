@@ -1,7 +1,7 @@
 """What was installed at one time in one process: its cells and rings, and how they are read."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from uprobes.location import Location
 from uprobes.recording.clock import Clock
 from uprobes.recording.plan import Plan
 from uprobes.recording.reader import Memory
-from uprobes.recording.recorded import Place
+from uprobes.recording.recorded import Measured, Place
 from uprobes.recording.ring import Records, Ring
 
 MOST_SITES = 1 << 20
@@ -81,7 +81,7 @@ class SiteResult:
     passed: int
     faults: int
     unhooked: int
-    measures: Mapping[str, int | tuple[int, ...] | None]
+    measures: Mapping[str, Measured]
 
 
 class Part:
@@ -195,12 +195,16 @@ class Part:
             named = dict(zip(measures, found.actions, strict=False))
             yield SiteResult(site, found.hits, found.passed, found.faults, found.unhooked, named)
 
-    def places(self) -> list[Place]:
+    def places(self, measures: Sequence[str]) -> list[Place]:
         """Return the sites as files and reports know them, to be indexed by their numbers."""
         found = [Place("", "", None, 0, "")] * self.numbers
         numbers = zip(self.sites, self.hits.tolist(), self.passed.tolist(), strict=True)
         for site, hits, passed in numbers:
             found[site.number] = _place(site, self._returns, hits, passed)
+        if measures:
+            for result in self.results(measures):
+                number = result.site.number
+                found[number] = replace(found[number], measures=result.measures)
         return found
 
 

@@ -18,6 +18,10 @@ FORMAT = 1
 """The version of the description below; readers refuse any other."""
 
 
+Measured = int | Sequence[int] | None
+"""A number, the bins of a histogram, or None of an extreme of nothing."""
+
+
 class Kind(enum.StrEnum):
     """What the numbers of a column mean."""
 
@@ -46,7 +50,8 @@ class Column:
 class Place:
     """One site of a recording: where it is, how it executes, and what it counted.
 
-    `hits` is how often it was reached, `passed` how often a record was due.
+    `hits` is how often it was reached, `passed` how often a record was due. `measures` has what was
+    computed in the process: numbers, or the bins of histograms.
     """
 
     spec: str
@@ -57,6 +62,7 @@ class Place:
     returns: bool = False
     hits: int = 0
     passed: int = 0
+    measures: Mapping[str, Measured] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -170,6 +176,10 @@ def _place(described: Mapping[str, Any]) -> Place:
         _checked(place.function, str)
     for number in (place.address, place.hits, place.passed):
         _checked(number, int)
+    for name, value in _checked(place.measures, dict).items():
+        _checked(name, str)
+        for number in value if isinstance(value, list) else [value or 0]:
+            _checked(number, int)
     return place
 
 

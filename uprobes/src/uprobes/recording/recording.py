@@ -180,7 +180,7 @@ class Recording:
     @property
     def places(self) -> tuple[Place, ...]:
         """The sites as files and reports know them, to be indexed by the field `probe`."""
-        return tuple(place for part in self.parts for place in part.places())
+        return tuple(place for part in self.parts for place in part.places(self.plan.measures))
 
     def recorded(self, records: Records) -> Recorded:
         """Put records that were read together with all that explains them."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uprobes.recording.recorded import Column, Kind, Place, Recorded
+from uprobes.recording.recorded import Column, Kind, Measured, Place, Recorded
 from uprobes.recording.ring import Records
 
 LOG2_BINS = 64
@@ -62,8 +62,22 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted and measured at one place, whether or not it was recorded."""
+
+    label: str
+    hits: int
+    passed: int
+    measures: Mapping[str, Measured]
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """All of it; functions with most records first, those without any left out."""
+    """All of it; functions with most records first, those without any left out.
+
+    `counted` has the places that were hit, those with most hits first, where there are measures or
+    no records.
+    """
 
     records: int
     lost: int
@@ -72,12 +86,14 @@ class Summary:
     functions: tuple[Function, ...]
     tops: tuple[Top, ...]
     timeline: Timeline | None
+    counted: tuple[Counted, ...] = ()
 
     def as_document(self) -> dict[str, object]:
         """Return it as the JSON contract writes it."""
         document = asdict(self)
         for row, function in zip(document["functions"], self.functions, strict=True):
             row.update(row.pop("place"))
+            del row["measures"]
             row["label"] = function.place.label
         return document
 
@@ -101,7 +117,15 @@ def summarise(recorded: Recorded) -> Summary:
         tuple(functions),
         tuple(_top(records, column) for column in recorded.columns if _is_telling(column)),
         _timeline(moments, span),
+        _counted_at(recorded),
     )
+
+
+def _counted_at(recorded: Recorded) -> tuple[Counted, ...]:
+    if recorded.columns and not any(place.measures for place in recorded.places):
+        return ()
+    hit = sorted((p for p in recorded.places if p.hits), key=lambda place: -place.hits)
+    return tuple(Counted(p.label, p.hits, p.passed, p.measures) for p in hit)
 
 
 def _span(recorded: Recorded) -> tuple[NDArray[np.int64] | None, int | None]:
