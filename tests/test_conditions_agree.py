@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ubp.programs import (
@@ -91,6 +91,7 @@ class Source:
 numbers = st.one_of(st.integers(0, 30), st.integers(0, 1 << 20))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(conditions, st.tuples(*[numbers] * 3), st.tuples(*[numbers] * 3), st.integers(1, 1 << 22))
 def test_the_same_text_means_the_same(drawn, arguments, registers, tid):
     try:

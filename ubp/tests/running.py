@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass, replace
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ubp.programs import Placement, RingLayout, TableLayout, assemble, cells
 from ubp.x86_assembler import REGISTERS, Assembler, Mem, Near
@@ -14,6 +15,8 @@ from ubp.x86_assembler import REGISTERS, Assembler, Mem, Near
 needs_x86_64 = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="runs x86-64 code in the test process: needs x86-64"
 )
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Others may need the machine too."""
 FLAG_BITS = {"cf": 0, "pf": 2, "af": 4, "zf": 6, "sf": 7, "of": 11}
 FLAGS = frozenset(FLAG_BITS)
 GENERAL = tuple(r for r in REGISTERS if r != "rsp")

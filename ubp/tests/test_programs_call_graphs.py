@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running import CALLS, FLAG_BITS, TABLE, TID_OFFSET, Arena, Calls, needs_x86_64
+from running import CALLS, FLAG_BITS, TABLE, TID_OFFSET, UNHURRIED, Arena, Calls, needs_x86_64
 
 from insn import Dead
 from ubp.programs import Elapsed, Log2, Program
@@ -145,7 +145,7 @@ scripts = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(UNHURRIED, max_examples=200)
 @given(made=scripts)
 def test_any_order_of_calls_returns_where_it_should_and_counts_what_happened(graph, made):
     graph.clear()

@@ -6,7 +6,7 @@ import ctypes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running import CELLS, FLAGS, GENERAL, MASK, Arena, Machine, needs_x86_64
+from running import CELLS, FLAGS, GENERAL, MASK, UNHURRIED, Arena, Machine, needs_x86_64
 
 from insn import Dead
 from ubp.programs import (
@@ -156,41 +156,48 @@ leaves = st.one_of(
 )
 
 
-def combined(values):
-    operators = st.sampled_from([o for o in Operator if o not in ("<<", ">>")])
-    made = st.one_of(
-        st.tuples(operators, values, values),
-        st.tuples(st.sampled_from(["<<", ">>"]), values, st.integers(0, 63).map(Constant)),
-    ).filter(lambda t: t[2] != Constant(0) or t[0] not in ("//", "%"))
-    return st.one_of(
-        made.map(lambda t: Binary(Operator(t[0]), t[1], t[2])),
-        st.tuples(values, st.sampled_from([1, 2, 4, 8]), st.booleans()).map(lambda t: Cast(*t)),
-        st.tuples(values, st.integers(1, MASK), st.integers(0, 63)).map(lambda t: Scaled(*t)),
-    )
+operators = st.sampled_from([o for o in Operator if o not in ("<<", ">>")])
+sizes = st.sampled_from([1, 2, 4, 8])
 
 
-values = st.recursive(leaves, combined, max_leaves=10)
+@st.composite
+def values(draw, depth=3):
+    """Draw a value, nested at most so deeply."""
+    kind = draw(st.sampled_from(["leaf", "two", "two", "shift", "cast", "scale"]))
+    if not depth or kind == "leaf":
+        return draw(leaves)
+    inner = draw(values(depth - 1))
+    if kind == "shift":
+        operator = draw(st.sampled_from([Operator.LEFT, Operator.RIGHT]))
+        return Binary(operator, inner, Constant(draw(st.integers(0, 63))))
+    if kind == "cast":
+        return Cast(inner, draw(sizes), draw(st.booleans()))
+    if kind == "scale":
+        return Scaled(inner, draw(st.integers(1, MASK)), draw(st.integers(0, 63)))
+    operator, other = draw(operators), draw(values(depth - 1))
+    if other == Constant(0) and operator in ("//", "%"):
+        other = Constant(3)
+    return Binary(operator, inner, other)
 
 
-def compared(triple):
-    try:
-        return Compare(*triple)
-    except ProgramError:
-        return Truth(triple[1])
+@st.composite
+def conditions(draw, depth=2):
+    """Draw a condition, nested at most so deeply."""
+    kind = draw(st.sampled_from(["truth", "compare", "compare", "not", "and", "or"]))
+    if kind == "truth":
+        return Truth(draw(values()))
+    if kind == "compare" or not depth:
+        left, right = draw(values()), draw(values())
+        try:
+            return Compare(draw(st.sampled_from(list(Relation))), left, right)
+        except ProgramError:
+            return Truth(left)
+    if kind == "not":
+        return Not(draw(conditions(depth - 1)))
+    parts = draw(st.lists(conditions(depth - 1), min_size=2, max_size=3))
+    return And(tuple(parts)) if kind == "and" else Or(tuple(parts))
 
 
-conditions = st.recursive(
-    st.one_of(
-        values.map(Truth),
-        st.tuples(st.sampled_from(list(Relation)), values, values).map(compared),
-    ),
-    lambda inner: st.one_of(
-        inner.map(Not),
-        st.lists(inner, min_size=2, max_size=3).map(lambda parts: And(tuple(parts))),
-        st.lists(inner, min_size=2, max_size=3).map(lambda parts: Or(tuple(parts))),
-    ),
-    max_leaves=4,
-)
 numbers = st.one_of(
     st.integers(0, 20),
     st.integers(0, MASK),
@@ -229,10 +236,10 @@ def arena():
 
 
 @needs_x86_64
-@settings(max_examples=150, deadline=None)
+@settings(UNHURRIED, max_examples=150)
 @given(
-    st.lists(values, min_size=1, max_size=2),
-    conditions,
+    st.lists(values(), min_size=1, max_size=2),
+    conditions(),
     st.lists(st.tuples(*[numbers] * 15), min_size=1, max_size=3),
     st.frozensets(st.sampled_from(GENERAL)),
     st.booleans(),
@@ -276,7 +283,8 @@ def test_machine_code_computes_what_python_does(arena, made, condition, states, 
                 assert found.actions[n] == cut(expected[n], 8, is_signed(value))
 
 
-@given(conditions)
+@settings(UNHURRIED)
+@given(conditions())
 def test_a_condition_is_read_back_from_its_text(condition):
     text = format_condition(condition)
     try:
