@@ -55,11 +55,14 @@ def test_a_file_that_cannot_be_read_is_a_result_with_its_error(tmp_path):
 @pytest.mark.parametrize(
     "executor",
     [
-        None,
-        lambda: ThreadPoolExecutor(2),
-        lambda: ProcessPoolExecutor(2, mp_context=get_context("spawn")),
+        pytest.param(None, id="here"),
+        pytest.param(lambda: ThreadPoolExecutor(2), id="threads"),
+        pytest.param(
+            lambda: ProcessPoolExecutor(2, mp_context=get_context("spawn")),
+            id="processes",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["here", "threads", "processes"],
 )
 def test_many_files_are_scanned_in_their_order_wherever_the_work_is_done(program, executor):
     paths = [program, Path("/bin/gzip"), __file__, program]

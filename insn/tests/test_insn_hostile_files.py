@@ -120,7 +120,7 @@ SMALL = [Path(found) for name in ("gzip", "true") if (found := shutil.which(name
 
 
 def test_damaged_programs_raise_only_errors_of_the_package():
-    readable, asked = survive(SMALL, 40)
+    readable, asked = survive(SMALL, 15)
     assert 0 < readable < asked
 
 

@@ -37,6 +37,7 @@ def test_every_row_is_read_as_four_decoders_read_it_or_the_difference_is_listed(
     comparison.check()
 
 
+@pytest.mark.slow
 def test_there_are_samples_of_every_row():
     seen = {instruction.detail.row.number for instruction in samples(Random(SEED), 4, [64, 32])}
     assert [row.names[0] for row in ROWS if row.number not in seen] == []
