@@ -1,4 +1,4 @@
-"""Real programs with a counter at every function, by code in the process: they say what they say."""
+"""Real programs with counters of ours in the process: they say what they say without."""
 
 import os
 import random
@@ -43,7 +43,7 @@ def inputs(tmp_path_factory):
 
 
 def run_installed(argv, specs, returns, method=None):
-    """Run a command with programs put in before its main function; return output and what was in."""
+    """Run a command, programs put in before its main function; return output and what was in."""
     installed = []
     reader, writer = os.pipe()
     output = bytearray()

@@ -19,6 +19,7 @@ from ubp import Plan, Step
 from uprobes import ptrace
 from uprobes.fatal import deliver
 from uprobes.inject import RESTART_CODES
+from uprobes.patch.faults import displaced_place
 from uprobes.ptrace import FAULTS, WALL, Event, Request, SignalInfo, TrapCode
 from uprobes.status import signal_sets
 from uprobes.tracee import STOP_SIGNALS, Tracee
@@ -54,7 +55,21 @@ class Signals:
                 tracee.hold(number)
                 self.leave_slot(tracee)
                 number = tracee.take_held()
+        elif number in FAULTS and process.installed:
+            self._fault_in_trampoline(tracee, ip)
         deliver(self.engine, tracee, number)
+
+    def _fault_in_trampoline(self, tracee: Tracee, ip: int) -> None:
+        process = tracee.process
+        info, place = ptrace.signal_info(tracee.tid), displaced_place(process, ip)
+        if place is None or not info.synchronous:
+            return
+        original, pushed = place
+        if info.address == ip:
+            ptrace.set_signal_info(tracee.tid, info.at(original))
+        tracee.registers[process.machine.ip] = original
+        if pushed:
+            tracee.registers[process.machine.sp] += pushed
 
     def _fault_in_copy(self, tracee: Tracee, ip: int, info: SignalInfo) -> None:
         process = tracee.process

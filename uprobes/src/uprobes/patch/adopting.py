@@ -111,8 +111,8 @@ def _copied(memory: "ProcessMemory", start: int, size: int) -> mmap.mmap:
 
 
 def _site(item: list[Any]) -> Site:
-    number, address, method, form, kind, trampoline, size, cells, patches, *names = item
-    spec, object_, function = names
+    number, address, method, form, kind, *places, cells, patches, spec, object_, function = item
+    trampoline, size, moved, end = places
     location = Location(_number(address), str(spec), str(object_), "", function and str(function))
     made = [Patch(_number(at), bytes.fromhex(old), bytes.fromhex(new)) for at, old, new in patches]
     if any(len(patch.original) != len(patch.code) for patch in made):
@@ -127,6 +127,8 @@ def _site(item: list[Any]) -> Site:
         _number(cells),
         _number(trampoline),
         _number(size),
+        _number(moved),
+        _number(end),
         str(form),
         tuple(made),
     )

@@ -98,13 +98,17 @@ class Builder:
             generated = make(origin)
         moved = window.code(arch, origin + len(generated.code))
         site.patches, site.form = window.patches(arch, generated.entry), str(window.form)
+        site.end = window.end
         self._take(site, origin, generated, moved)
 
     def _trap(self, site: Site, make: Make) -> None:
         origin = self.installed.arena.near(site.address, ROOM)
         generated = make(origin)
         instruction, to = self.process.decode(site.address), origin + len(generated.code)
-        moved = insn.relocate(instruction, to, back=instruction.end, expand_calls=True).code
+        copy = insn.relocate(
+            instruction, to, back=instruction.end, expand_calls=True, balanced=True
+        )
+        moved, site.end = copy.code, instruction.end
         self._take(site, origin, generated, moved)
 
     def _restore(self, calls: CallTables, place: Placement, origin: int) -> Generated:
@@ -131,7 +135,7 @@ class Builder:
 
     def _take(self, site: Site, origin: int, generated: Generated, moved: bytes) -> None:
         self.installed.arena.take(origin, generated.code + moved)
-        site.trampoline = generated.entry
+        site.trampoline, site.moved = generated.entry, origin + len(generated.code)
         site.size = origin + len(generated.code) + len(moved) - generated.entry
 
 

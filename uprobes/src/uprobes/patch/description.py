@@ -71,6 +71,8 @@ def _site(site: Site) -> list[object]:
         str(site.kind),
         site.trampoline,
         site.size,
+        site.moved,
+        site.end,
         site.cells,
         [[patch.address, patch.original.hex(), patch.code.hex()] for patch in site.patches],
         location.spec,

@@ -54,6 +54,9 @@ class Site:
     cells: int = 0
     trampoline: int = 0
     size: int = 0
+    moved: int = 0
+    """Where in the trampoline the displaced instructions stand, those up to `end`."""
+    end: int = 0
     form: str = ""
     """How the jump is written: insn's `JumpForm`."""
     patches: tuple[Patch, ...] = ()
