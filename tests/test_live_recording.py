@@ -238,6 +238,17 @@ def test_functions_of_libraries_that_are_mapped_later_are_recorded_from_their_fi
     assert events["str(arg0)"].tolist()[:3] == [b"/", b"/usr", b"/"]
 
 
+def test_the_next_program_of_a_process_is_recorded_too():
+    with uprobes.spawn(["sh", "-c", "cd /; exec sh -c 'cd /usr; cd /tmp'"]) as target:
+        recording = target.record("libc:chdir", "str(arg0)")
+        assert target.pending == ("libc:chdir",)
+        assert target.run(live.PATIENCE).code == 0
+        events = recording.read(final=True)
+    assert sorted(events["str(arg0)"].tolist()) == [b"/", b"/tmp", b"/usr"]
+    assert int(recording.hits.sum()) == 3
+    assert target.pending == ()
+
+
 def test_a_recording_goes_on_without_a_tracer_and_is_read_and_removed_by_others(records, tmp_path):
     running = records(2, 1000)
     done = command("record", "work", "-f", "time,tid,arg0", "-p", running.pid, "--detach")

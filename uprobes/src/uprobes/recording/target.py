@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uprobes.target
@@ -9,10 +10,20 @@ from insn import Method
 from uprobes.errors import ProbeError
 from uprobes.location import Resolver
 from uprobes.policies import Policy
+from uprobes.probe import Probe
 from uprobes.process import Process
 
 if TYPE_CHECKING:
     from uprobes.recording.recording import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A recording, with what was asked for."""
+
+    recording: "Recording"
+    specs: tuple[str, ...]
+    method: Method | None
 
 
 class Target(uprobes.target.Target):
@@ -20,8 +31,14 @@ class Target(uprobes.target.Target):
 
     def __init__(self, resolver: Resolver, policy: Policy | None = None) -> None:
         super().__init__(resolver, policy)
-        self._recordings: list[tuple[Recording, Method | None]] = []
-        """Those that wait for objects to be mapped."""
+        self._wishes: list[Wish] = []
+        """Recordings that go on; those that wait for an object, or for the next program."""
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The specs of probes and recordings that wait for their object to be mapped."""
+        waiting = (spec for wish in self._wishes for spec in wish.recording.pending)
+        return (*super().pending, *waiting)
 
     def record(
         self,
@@ -79,27 +96,29 @@ class Target(uprobes.target.Target):
         plan = plan.sized(SIZE if size is None else size, registers)
         recording = Recording(plan, registers, pid=self.pid, command=self.command)
         wanted = [specs] if isinstance(specs, str) else list(specs)
-        self._begin_recording(recording, wanted, None if method is None else Method(method))
+        forced = None if method is None else Method(method)
+        self._begin_recording(Wish(recording, tuple(wanted), forced))
         return recording
 
-    def _begin_recording(
-        self, recording: "Recording", specs: list[str], method: Method | None
-    ) -> None:
+    def _begin_recording(self, wish: "Wish") -> None:
         """Install on what is mapped, and wait for the rest."""
-        recording.pending += specs
-        self._go_on(recording, method, self._process())
+        recording = wish.recording
+        recording.pending += wish.specs
+        self._go_on(wish, self._process())
+        self._wishes.append(wish)
+        recording.when_over(lambda: self._forget(wish))
         if recording.pending:
-            self._recordings.append((recording, method))
-            recording.when_over(lambda: self._forget(recording))
             self._quietly(self._watch)
         if recording.refused and not recording.sites and not recording.pending:
+            self._forget(wish)
             raise recording.refused[0]
 
-    def _forget(self, recording: "Recording") -> None:
-        self._recordings = [item for item in self._recordings if item[0] is not recording]
+    def _forget(self, wish: "Wish") -> None:
+        self._wishes = [each for each in self._wishes if each is not wish]
 
-    def _go_on(self, recording: "Recording", method: Method | None, process: Process) -> None:
+    def _go_on(self, wish: "Wish", process: Process) -> None:
         """Install on those of the pending specs whose object is mapped."""
+        recording = wish.recording
         ready: list[str] = []
         still: list[str] = []
         for spec in recording.pending:
@@ -117,7 +136,7 @@ class Target(uprobes.target.Target):
                 [(spec, program) for spec in ready],
                 returns=plan.returns,
                 layout=plan.layout(process.machine.arch.registers),
-                method=method,
+                method=wish.method,
                 note=plan.as_note(),
             )
         except ProbeError as error:
@@ -130,5 +149,13 @@ class Target(uprobes.target.Target):
     def _objects_changed(self, process: Process) -> None:
         super()._objects_changed(process)
         if process.pid == self.pid:
-            for recording, method in list(self._recordings):
-                self._go_on(recording, method, process)
+            for wish in list(self._wishes):
+                self._go_on(wish, process)
+
+    def _begin_program(self, process: Process, lost: list[Probe]) -> None:
+        if process.pid == self.pid:
+            for wish in self._wishes:
+                # A run-time address means nothing in another program.
+                lasting = (spec for spec in wish.specs if not spec.strip().startswith("va:"))
+                wish.recording.pending[:] = lasting
+        super()._begin_program(process, lost)
