@@ -11,6 +11,7 @@ import time
 import pytest
 
 import uprobes
+from uprobes.command.entry import run
 
 pytestmark = [pytest.mark.live, pytest.mark.needs("gcc", package="gcc")]
 
@@ -312,6 +313,25 @@ def test_a_method_can_be_forced(compiled, uprobes_command, method):
         assert probe["method"] == method
     assert document["probes"]
     assert document["refused"] == []
+
+
+@pytest.mark.parametrize("command", ["count", "latency"])
+def test_where_nothing_can_be_installed_probes_stop_the_program(
+    compiled, monkeypatch, capsys, tmp_path, command
+):
+    def install(*_arguments, **_options):
+        raise uprobes.CannotMap("there is no room")
+
+    monkeypatch.setattr("uprobes.target.Target.install", install)
+    (tmp_path / "input").write_text("\n")
+    script = f"exec {program(compiled)} < {tmp_path / 'input'}"
+    arguments = ["--json", "-o", str(tmp_path / "report"), "--", "sh", "-c", script]
+    assert run([command, "names:alone", "libc:chdir", *arguments]) == 7
+    document = json.loads((tmp_path / "report").read_text())
+    assert document["refused"] == []
+    hits = {probe["function"]: (probe["hits"], probe["method"]) for probe in document["probes"]}
+    assert hits["alone"][0] == CALLS
+    assert hits["alone"][1] in ("boost", "emulate")
 
 
 def test_children_run_on_unprobed_and_unharmed(uprobes_command):

@@ -172,6 +172,9 @@ def _retry(
     programs: Programs, made: list[Probed], otherwise: Callable[[list[str]], Registration]
 ) -> None:
     """Try probes with stops where no program could be installed."""
+    unfit = programs.recording.take_unfit()
+    if unfit:
+        made.append(otherwise(unfit))
     refused = {
         error.address: error
         for error in programs.recording.refused

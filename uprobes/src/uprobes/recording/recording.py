@@ -42,6 +42,7 @@ class Recording:
         self.columns = plan.columns(registers) if plan.fields else ()
         self.own_refused: list[ProbeError] = []
         """What never came as far as a process."""
+        self._unfit: list[tuple[tuple[str, ...], ProbeError]] = []
         self.pending: list[str] = []
         """Specs whose object is not mapped yet."""
         self.detached = False
@@ -79,6 +80,22 @@ class Recording:
         if self.detached:
             installed.detach()
         self._added()
+
+    def refuse(self, specs: Sequence[str], error: ProbeError) -> None:
+        """Note that nothing could be installed on what these specs name."""
+        self.own_refused.append(error)
+        self._unfit.append((tuple(specs), error))
+        self._added()
+
+    def take_unfit(self) -> list[str]:
+        """Return the specs on which nothing could be installed, whose refusals are forgotten:
+        somebody else sees to them.
+        """
+        specs = [spec for unfit, _ in self._unfit for spec in unfit]
+        for _, error in self._unfit:
+            self.own_refused.remove(error)
+        self._unfit.clear()
+        return specs
 
     @property
     def refused(self) -> list[ProbeError]:

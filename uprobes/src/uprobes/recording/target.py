@@ -140,7 +140,7 @@ class Target(uprobes.target.Target):
                 note=plan.as_note(),
             )
         except ProbeError as error:
-            recording.own_refused.append(error)
+            recording.refuse(ready, error)
         else:
             recording.add(installed)
 
