@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+from pathlib import Path
 
 import live
 import pytest
@@ -266,3 +268,62 @@ def test_a_spawned_program_survives_its_tracer(build):
     finally:
         os.kill(pid, signal.SIGKILL)
         os.close(silence)
+
+
+FORKS = """
+import os, sys
+sys.stdin.readline()
+for _ in range(5):
+    if os.fork() == 0:
+        for _ in range(100):
+            os.getppid()
+        os._exit(0)
+    os.wait()
+for _ in range(50):
+    os.getppid()
+"""
+
+
+def reads(pid):
+    """Tell whether a process waits in a read from its standard input."""
+    return Path(f"/proc/{pid}/syscall").read_text().startswith("0 0x0 ")
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_children_keep_programs_only_where_they_are_followed(needs, follow):
+    """A child that is let go is clean; one that is followed counts in the same cells."""
+    python = needs("python3", package="python3")
+    process = subprocess.Popen([python, "-S", "-c", FORKS], stdin=subprocess.PIPE)
+    try:
+        live.until(lambda: reads(process.pid), "it waits for its line")
+        with uprobes.attach(process.pid, follow_forks=follow) as target:
+            installed = target.install([("libc:getppid", COUNT)])
+            entered = target.install([("libc:wait4", COUNT)], returns=True)
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            status = target.run(live.PATIENCE)
+        assert status == uprobes.ExitStatus(0, None)
+        assert list(hits(installed).values()) == [550 if follow else 50]
+        assert [entered.results(site).passed for site in entered.sites] == [5]
+    finally:
+        process.stdin.close()
+        process.kill()
+        process.wait()
+
+
+def test_a_program_that_turns_into_another_takes_nothing_along(needs):
+    shell = needs("sh", package="dash")
+    script = "read line; exec /bin/sh -c 'echo done; exit 3'"
+    process = subprocess.Popen([shell, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        live.until(lambda: reads(process.pid), "it waits for its line")
+        with uprobes.attach(process.pid) as target:
+            installed = target.install([("libc:execve", COUNT)])
+            said, _ = process.communicate(b"\n", timeout=live.PATIENCE)
+            assert target.run(live.PATIENCE) is not None
+        assert said == b"done\n"
+        assert process.returncode == 3
+        assert list(hits(installed).values()) == [1]
+    finally:
+        process.kill()
+        process.wait()
