@@ -454,6 +454,12 @@ def test_what_can_not_be_recorded_is_said_with_what_to_do(records, capsys, what)
     rounds(running)
 
 
+def test_a_command_line_that_fails_leaves_no_thread_behind(records, capsys):
+    running = records(1, 1)
+    assert refused(capsys, "record", "libnix:f", "-p", running.pid, "-d", "1") == "no-such-object"
+    assert "uprobes drain" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_sources_that_are_none_are_refused(tmp_path, capsys):
     (tmp_path / "x").write_text("hello")
     for source, code in (

@@ -93,11 +93,19 @@ class Drain:
             "choose another file for -o, or record less",
         )
 
+    def _halt(self) -> None:
+        self._enough.set()
+        self._thread.join()
+
+    def close(self) -> None:
+        """End, whatever became of it; what `finish` gave out stays good."""
+        self._halt()
+        self.spool.close()
+
     def finish(self) -> Recorded:
         """Take the rest, now that nobody writes any more; raises what went wrong on the way."""
         if not self._enough.is_set():
-            self._enough.set()
-            self._thread.join()
+            self._halt()
             try:
                 for failure in self._failure:
                     raise failure
@@ -138,7 +146,11 @@ def record(options: Options, own: RecordOptions) -> int:
                     _save(recorded, own.file)
             _report(result, recorded, own.file, file)
 
-        return run(options, put, report=report).exit_code()
+        try:
+            return run(options, put, report=report).exit_code()
+        finally:
+            for drain in drains:
+                drain.close()
 
 
 def _save(recorded: Recorded, path: str) -> None:
