@@ -1,8 +1,12 @@
 """Children that are followed: forks inherit their probes, new programs get them by name."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 
+import live
 import pytest
 
 import uprobes
@@ -80,3 +84,54 @@ def test_programs_that_a_shell_starts_are_probed_by_name(tmp_path):
     objects = {probe.location.object for probe in registration.probes if probe.hits}
     assert "gzip" in objects
     assert any("libc" in name for name in objects)
+
+
+STAYS = """
+import os, signal, sys, time
+print("ready", flush=True)
+input()
+pid = os.fork()
+if pid == 0 and sys.argv[1] == "exec":
+    os.execv("/bin/true", ["true"])
+if pid and sys.argv[1] == "exec":
+    os.waitpid(pid, 0)
+for _ in range(100_000):
+    os.getppid()
+    time.sleep(0.001)
+    if os.getppid() == 1:
+        break
+"""
+
+
+@pytest.mark.parametrize("what", ["fork", "exec"])
+def test_unregistering_reaches_the_children_that_are_followed(what):
+    """And what a child becomes is no matter of its parent's probes."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STAYS, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert parent.stdout.readline() == b"ready\n"
+    seen = {}
+    with uprobes.attach(parent.pid, follow_forks=True) as target:
+
+        def count(hit):
+            seen[hit.pid] = seen.get(hit.pid, 0) + 1
+
+        registration = target.register("libc:getppid", count)
+        parent.stdin.write(b"\n")
+        parent.stdin.flush()
+        wanted = 2 if what == "fork" else 1
+        live.until(lambda: len(seen) == wanted and min(seen.values()) > 20, "hits in all")
+        assert registration.probes[0].armed
+        children = [pid for pid in target.processes if pid != parent.pid]
+        assert len(children) == wanted - 1
+        registration.unregister()
+        before = dict(seen)
+        for pid in (parent.pid, *children):
+            waits = live.switches(pid)
+            live.until(lambda p=pid, w=waits: live.switches(p) > w + 20, "it runs on")
+        assert seen == before
+    parent.kill()
+    parent.communicate()
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)

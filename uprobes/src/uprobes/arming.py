@@ -174,11 +174,8 @@ class Arming:
         empty: dict[Process, list[ProbePoint]] = {}
         leaving: dict[ProbePoint, set[Probe]] = {}
         for probe in probes:
-            point = probe.point
-            if point is None or probe.state not in (ProbeState.ARMED, ProbeState.DISABLED):
-                probe.state = ProbeState.UNREGISTERED
-                continue
-            leaving.setdefault(point, set()).add(probe)
+            for point in self._points_of(probe):
+                leaving.setdefault(point, set()).add(probe)
             probe.state = ProbeState.UNREGISTERED
         for point, gone in leaving.items():
             point.probes = tuple(p for p in point.probes if p not in gone)
@@ -198,6 +195,16 @@ class Arming:
                 if process.points.get(point.address) is point:
                     del process.points[point.address]
             process.drop_plans(points)
+
+    def _points_of(self, probe: Probe) -> list[ProbePoint]:
+        """List the points that carry a probe: forks that are followed have copies of its own."""
+        point, processes = probe.point, self.engine.processes.values()
+        if point is None:
+            return []
+        if len(processes) == 1:
+            return [point] if probe.state in (ProbeState.ARMED, ProbeState.DISABLED) else []
+        copies = (process.points.get(point.address) for process in processes)
+        return [copy for copy in copies if copy is not None and probe in copy.probes]
 
 
 BITS = {method: 1 << METHODS.index(method) for method in HANDLER_METHODS}

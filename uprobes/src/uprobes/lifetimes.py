@@ -166,7 +166,8 @@ class Lifetimes:
             engine.sleeping.run_unheld(tracee)
         gone = process.reset()
         for probe in gone:
-            probe.state = ProbeState.GONE
+            if probe.belongs_to(process):
+                probe.state = ProbeState.GONE
         engine.on_exec(process, gone)
 
     def _exec_of_child(self, tracee: Tracee) -> None:

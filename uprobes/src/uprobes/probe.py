@@ -123,6 +123,10 @@ class Probe:
         """Whether the breakpoint is in."""
         return self.state is ProbeState.ARMED
 
+    def belongs_to(self, process: "Process") -> bool:
+        """Tell whether it was registered in a process, not copied into it by a fork."""
+        return self.point is not None and self.point.process is process
+
     @property
     def verdict(self) -> Verdict | None:
         """What may be done with the instruction, None before the probe was armed."""
