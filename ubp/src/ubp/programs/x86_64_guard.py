@@ -1,8 +1,10 @@
 """Reading memory that may not be there: by process_vm_readv on the process itself, which tells.
 
-One routine in the cold part copies up to 4096 bytes; it takes the address in rax, the size in rdx
-and where to in rcx, and gives in rax how many bytes came. At most two pages are read, each as a
-part of its own: parts are copied or not (process_vm_readv(2)). Every process may read itself.
+Routines in the cold part copy up to 4096 bytes; they take the address in rax, the size in rdx and
+where to in rcx. `COPY` gives in rax how many bytes came; `BYTES` puts zeros where none came, and
+`STRING` behind the first zero: both give 0 in rax, or 1 when not all that was wanted could be read.
+At most two pages are read, each as a part of its own: parts are copied or not
+(process_vm_readv(2)). Every process may read itself.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 BUFFER = "read"
 """The word on the stack that words are read into."""
-ROUTINE = "copy"
+COPY, BYTES, STRING = "copy", "copy bytes", "copy string"
+UNREADABLE = -4096
+"""An address at which nothing can be read."""
 TOUCHED = ("rax", "rcx", "rdx")
 _KEPT = ("rdi", "rsi", "r8", "r9", "r10", "r11")
 _PARTS = 48
@@ -90,8 +94,8 @@ def load_from_stack(values: "Values", offset: int, size: int, signed: bool, to: 
     frame.cold(cold)
 
 
-def call(values: "Values") -> None:
-    """Call the routine, in a stretch that has a stack frame.
+def call(values: "Values", routine: str = COPY) -> None:
+    """Call a routine, in a stretch that has a stack frame.
 
     Raises ProgramError where no system call may be made.
     """
@@ -102,7 +106,7 @@ def call(values: "Values") -> None:
             hint="use registers and arguments only, or a method with a handler",
         )
     values.frame.word(BUFFER)
-    _call(values)
+    _call(values, routine)
 
 
 def load_far(values: "Values", address: str, missing: str) -> None:
@@ -122,21 +126,72 @@ def load_far(values: "Values", address: str, missing: str) -> None:
     a.mov("rax", address)
     a.mov("rdx", 8)
     a.lea("rcx", Mem("rsp"))
-    _call(values)
+    _call(values, COPY)
     a.arithmetic("cmp", "rax", 8, size=4)
     a.mov("rax", Mem("rsp"))
     frame.move(_ASIDE)
     a.jump_if("ne", missing)
 
 
-def _call(values: "Values") -> None:
-    values.copies = True
-    values.a.call(ROUTINE)
+def _call(values: "Values", routine: str) -> None:
+    values.routines |= {COPY, routine}
+    values.a.call(routine)
 
 
-def routine(a: Assembler) -> None:
-    """Put the routine here."""
-    a.label(ROUTINE)
+def emit(a: Assembler, routines: set[str]) -> None:
+    """Put the routines here that are called."""
+    if COPY in routines:
+        _copy(a)
+    for name in (BYTES, STRING):
+        if name in routines:
+            _fill(a, name)
+
+
+def _fill(a: Assembler, name: str) -> None:
+    """Copy, and clear what is left; rdi counts the bytes that stay."""
+    clear, partly, ended = f"{name}: clear", f"{name}: partly", f"{name}: ended"
+    a.label(name)
+    a.push("rdi")
+    a.push("rcx")
+    a.push("rdx")
+    a.call(COPY)
+    a.pop("rdx")
+    a.pop("rcx")
+    byte = Mem("rcx", 0, index="rdi")
+    if name == STRING:
+        look, over = f"{name}: look", f"{name}: over"
+        a.arithmetic("xor", "rdi", "rdi", size=4)
+        a.label(look)
+        a.arithmetic("cmp", "rdi", "rax", size=4)
+        a.jump_if("ae", over)
+        a.arithmetic("cmp", byte, 0, size=1)
+        a.jump_if("e", ended)
+        a.arithmetic("add", "rdi", 1, size=4)
+        a.jump(look)
+        a.label(over)
+    else:
+        a.mov("rdi", "rax", size=4)
+    a.arithmetic("cmp", "rdi", "rdx", size=4)
+    a.jump_if("ne", partly)
+    a.label(ended)
+    a.mov("rax", 0)
+    a.jump(clear)
+    a.label(partly)
+    a.mov("rax", 1)
+    a.label(clear)
+    done = f"{name}: done"
+    a.arithmetic("cmp", "rdi", "rdx", size=4)
+    a.jump_if("e", done)
+    a.mov(byte, 0, size=1)
+    a.arithmetic("add", "rdi", 1, size=4)
+    a.jump(clear)
+    a.label(done)
+    a.pop("rdi")
+    a.ret()
+
+
+def _copy(a: Assembler) -> None:
+    a.label(COPY)
     for register in _KEPT:
         a.push(register)
     a.lea("rsp", Mem("rsp", -_PARTS))

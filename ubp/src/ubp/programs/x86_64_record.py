@@ -175,57 +175,25 @@ class Recorder:
         """Copy memory into the slot, zeros behind what came."""
         a, values = self.values.a, self.values
         values.frame.touch(*guard.TOUCHED)
-        nothing, came, unreadable = values.new_label(), values.new_label(), values.fail
+        nothing, ready, unreadable = values.new_label(), values.new_label(), values.fail
+        address, pool = self.pool[0], self.pool[1:]
         values.fail = nothing
-        values.load(value.base, self.pool[0], self.pool[1:])
+        values.load(value.base, address, pool)
         values.fail = unreadable
-        a.mov("rax", self.pool[0])
+        a.label(ready)
+        a.mov("rax", address)
         a.mov("rdx", value.size)
         a.lea("rcx", Mem(self.slot, place.offset))
-        guard.call(values)
-        a.label(came)
+        guard.call(values, guard.STRING if isinstance(value, String) else guard.BYTES)
+        a.test("rax", "rax", size=4)
+        a.jump_if("ne", unreadable)
 
         def no_address() -> None:
             a.label(nothing)
-            a.mov("rax", 0)
-            a.jump(came)
+            a.mov(address, guard.UNREADABLE)
+            a.jump(ready)
 
         values.frame.cold(no_address)
-        end = Mem(self.slot, place.offset, index="rcx")
-        clear, full = values.new_label(), values.new_label()
-        loop, found = values.new_label(), values.new_label()
-        a.arithmetic("xor", "rcx", "rcx", size=4)
-        if isinstance(value, String):
-            # rcx counts up to the first zero, or to what came.
-            a.label(loop)
-            a.arithmetic("cmp", "rcx", "rax", size=4)
-            a.jump_if("ae", found)
-            a.arithmetic("cmp", end, 0, size=1)
-            a.jump_if("e", clear)
-            a.arithmetic("add", "rcx", 1, size=4)
-            a.jump(loop)
-            a.label(found)
-        else:
-            a.mov("rcx", "rax", size=4)
-        # All came, or the rest is zeros and marked.
-        a.arithmetic("cmp", "rcx", value.size, size=4)
-        a.jump_if("e", full)
-        marked = values.new_label()
-        a.label(marked)
-        a.mov(end, 0, size=1)
-        a.arithmetic("add", "rcx", 1, size=4)
-        a.arithmetic("cmp", "rcx", value.size, size=4)
-        a.jump_if("ne", marked)
-        a.jump(values.fail)
-        if isinstance(value, String):
-            again = values.new_label()
-            a.label(clear)
-            a.label(again)
-            a.mov(end, 0, size=1)
-            a.arithmetic("add", "rcx", 1, size=4)
-            a.arithmetic("cmp", "rcx", value.size, size=4)
-            a.jump_if("ne", again)
-        a.label(full)
 
 
 def _is_plain(value: Value) -> bool:

@@ -104,8 +104,7 @@ def _attempt(shape: Shape, expected: Used) -> tuple[tuple[Used, ...], Template]:
     frame.end()
     a.begin_cold()
     frame.emit_cold()
-    if values.copies:
-        guard.routine(a)
+    guard.emit(a, values.routines)
     template = Template(a.code(), a.place(0), tuple(a.externals()), (), tuple(frame.saved()))
     return (frame.used,), template
 

@@ -128,8 +128,7 @@ class ReturnProgram:
         a.begin_cold()
         self.entry.emit_cold()
         self.back.emit_cold()
-        if entering.copies or returning.copies:
-            guard.routine(a)
+        guard.emit(a, entering.routines | returning.routines)
 
     # -- the entry ------------------------------------------------------------------------------
 

@@ -50,7 +50,8 @@ class Values:
         self.kept: dict[Value, Mem] = {}
         """Values that were computed before and are kept in memory: those of the entry."""
         self.returning = False
-        self.copies = False
+        self.routines: set[str] = set()
+        """The routines of `x86_64_guard` that are called."""
         self._labels = 0
 
     def new_label(self) -> str:
