@@ -200,14 +200,14 @@ class Target(Session):
     @resting_collector()
     def install(
         self,
-        programs: Iterable[tuple[str | int, Program]],
+        programs: Iterable[tuple[str | int | Location, Program]],
         *,
         returns: bool = False,
         layout: RingLayout | None = None,
         method: Method | str | None = None,
         note: object = None,
     ) -> Installed:
-        """Install programs that run in the process itself, each where its spec points.
+        """Install programs that run in the process itself, each at a spec, address or location.
 
         With `returns` they run when the functions there return.
         `layout` makes rings for those that record. `method` forces `jump` or `trap`. `note` (what
@@ -220,6 +220,9 @@ class Target(Session):
         refused: list[ProbeError] = []
         resolver = self._registrations.resolver
         for spec, program in programs:
+            if isinstance(spec, Location):
+                wanted.append(Wanted(spec, program, kind, forced))
+                continue
             try:
                 found = self._registrations.resolve(spec, self.pid)
             except ProbeError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import uprobes.target
 from insn import Method
 from uprobes.errors import ProbeError
-from uprobes.location import Resolver
+from uprobes.location import Location, Resolver
 from uprobes.policies import Policy
 from uprobes.probe import Probe
 from uprobes.process import Process
@@ -121,19 +121,26 @@ class Target(uprobes.target.Target):
         recording = wish.recording
         ready: list[str] = []
         still: list[str] = []
+        locations: list[Location] = []
         for spec in recording.pending:
             try:
                 found = self._registrations.resolve(spec, process.pid)
-                (still if found.pending else ready).append(spec)
             except ProbeError as error:
                 recording.own_refused.append(error)
+                continue
+            if found.pending:
+                still.append(spec)
+                continue
+            ready.append(spec)
+            recording.own_refused += found.refused
+            locations += found.locations
         recording.pending[:] = still
-        if not ready:
+        if not locations:
             return
         plan, program = recording.plan, recording.program
         try:
             installed = self.install(
-                [(spec, program) for spec in ready],
+                [(location, program) for location in locations],
                 returns=plan.returns,
                 layout=plan.layout(process.machine.arch.registers),
                 method=wish.method,
