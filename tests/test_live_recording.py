@@ -329,6 +329,34 @@ def test_who_may_not_map_the_memory_of_a_process_copies_it(records, monkeypatch,
     assert len(taker.read()) == 0
 
 
+def test_a_tracer_is_not_taken_for_a_process_that_records(records):
+    running = records(1, 10)
+    tracer = subprocess.Popen(
+        [sys.executable, "-c", TRACER, str(running.pid)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert tracer.stdout.readline() == "records\n"
+        with pytest.raises(uprobes.ProbeError, match="nothing is recorded"):
+            open_recordings(tracer.pid)
+        with uprobes.attach(tracer.pid) as target:
+            assert target.installed == ()
+        rounds(running)
+        assert tracer.communicate("\n", live.PATIENCE) == ("10\n", None)
+    finally:
+        tracer.kill()
+        tracer.wait()
+
+
+TRACER = """
+import sys, uprobes
+with uprobes.attach(int(sys.argv[1])) as target, target.record("work") as recording:
+    print("records", flush=True)
+    sys.stdin.readline()
+    print(len(recording.read()))
+"""
+
+
 def test_whoever_detaches_goes_on_reading(records):
     running = records(2, 1000)
     with uprobes.attach(running.pid) as target:

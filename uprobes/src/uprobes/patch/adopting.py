@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from uprobes.memory import ProcessMemory
     from uprobes.process import Process
 
+OTHERS = "not-its-own"
+"""The code for shared memory that describes another process."""
 MOST_SITES = 1 << 17
 MOST_SHARED = 1 << 40
 MOST_COPIED = 1 << 30
@@ -59,6 +61,9 @@ def read_installed(process: "Process", start: int, size: int) -> Installed:
     view = open_view(process.pid, process.memory, start, size)
     content = description.read(view)
     shared = SharedMemory(size, view, [_number(place) for place in content["places"]])
+    if start not in shared.places:
+        # So it is in a tracer, which has mapped the memory of the process that it traces.
+        raise ProbeError("the shared memory is another process's", code=OTHERS)
     arena = Arena(process.memory, _no_more_room, _no_more_room)
     for first, end in content["areas"]:
         arena.areas.append(Area(_number(first), _number(end)))

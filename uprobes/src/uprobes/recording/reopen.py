@@ -10,7 +10,7 @@ from uprobes.attaching import read_status
 from uprobes.errors import NotMapped, NotPermitted, ProbeError, TargetGone
 from uprobes.machine import machine_of_host
 from uprobes.maps import read_mappings
-from uprobes.patch.adopting import read_installed
+from uprobes.patch.adopting import OTHERS, read_installed
 from uprobes.patch.shared import NAME, find_shared
 from uprobes.process import Process
 from uprobes.recording.plan import Plan
@@ -95,7 +95,8 @@ def open_recordings(pid: int, *, keep: bool = True) -> tuple[Recording, ...]:
                         raise ProbeError("its rings are too large", code="bad-recording")
             found[plan].add(installed, link)
         except ProbeError as error:
-            broken.append(error)
+            if error.code != OTHERS:
+                broken.append(error)
         except (OSError, ValueError, TypeError, KeyError) as error:
             broken.append(ProbeError(f"what it says is garbled: {error}", code="bad-description"))
     for plan in [plan for plan, recording in found.items() if not recording.parts]:
