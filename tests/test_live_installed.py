@@ -10,7 +10,7 @@ import pytest
 
 import uprobes
 from insn import Method
-from ubp.programs import Count, Program
+from ubp.programs import Argument, Count, Linear, Program
 
 pytestmark = pytest.mark.live
 
@@ -327,3 +327,15 @@ def test_a_program_that_turns_into_another_takes_nothing_along(needs):
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_program_of_many_actions_has_room(victim):
+    kinds = victim("kinds", 2, 30, "push_rbp")
+    actions = tuple(Linear(Argument(n % 6), 0, 10, 5) for n in range(200))
+    with uprobes.attach(kinds.pid) as target:
+        program = Program(actions=actions)
+        installed = target.install([(kinds.points["push_rbp"], program), ("libc:getenv", program)])
+        live.run_to_the_end(target, kinds)
+    result = installed.results(installed.sites[0])
+    assert (result.hits, len(result.actions)) == (60, 200)
+    assert {sum(bins) for bins in result.actions} == {60}

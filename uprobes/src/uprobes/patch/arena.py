@@ -73,7 +73,7 @@ class Arena:
             if far < DISTANCE and area.end - free >= size:
                 self._given = area
                 return free
-        length = LARGE if self._filled else SMALL
+        length = max(LARGE if self._filled else SMALL, size + PAGE - 1 & -PAGE)
         start = self._map_near(address, length)
         area = Area(start, start + length)
         self.areas.append(area)

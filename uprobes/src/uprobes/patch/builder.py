@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uprobes.process import Process
 
 ROOM = 4096
-"""No generated code is longer, with what it displaces."""
+"""Most generated code, with what it displaces, is no longer."""
 MOST_DISPLACED = 256
 """The displaced instructions of one place are no longer, relocated."""
 Make = Callable[[int], Generated]
@@ -89,8 +89,7 @@ class Builder:
 
     def _jump(self, site: Site, make: Make, window: Displaced) -> None:
         arch, arena = self.process.machine.arch, self.installed.arena
-        origin = arena.near(site.address, ROOM)
-        generated = make(origin)
+        origin, generated = self._near(site, make)
         before = generated.entry - origin
         if not window.low <= generated.entry < window.high:
             size = len(generated.code) + MOST_DISPLACED
@@ -101,9 +100,18 @@ class Builder:
         site.end = window.end
         self._take(site, origin, generated, moved)
 
-    def _trap(self, site: Site, make: Make) -> None:
+    def _near(self, site: Site, make: Make) -> tuple[int, Generated]:
+        """Make the code of a site for the next place with room for it."""
         origin = self.installed.arena.near(site.address, ROOM)
         generated = make(origin)
+        size = len(generated.code) + MOST_DISPLACED
+        if size > ROOM:
+            origin = self.installed.arena.near(site.address, size)
+            generated = make(origin)
+        return origin, generated
+
+    def _trap(self, site: Site, make: Make) -> None:
+        origin, generated = self._near(site, make)
         instruction, to = self.process.decode(site.address), origin + len(generated.code)
         copy = insn.relocate(
             instruction, to, back=instruction.end, expand_calls=True, balanced=True
