@@ -55,7 +55,7 @@ def harness(tmp_path_factory, needs):
     compiler = needs("gcc", package="gcc")
     program = tmp_path_factory.mktemp("native") / "x86_cpu"
     source = Path(__file__).parent / "native" / "x86_cpu.c"
-    flags = ["-O0", "-static", "-mfsgsbase", "-mno-red-zone", "-fno-stack-protector"]
+    flags = ["-O0", "-static-pie", "-mfsgsbase", "-mno-red-zone", "-fno-stack-protector"]
     subprocess.run([compiler, *flags, "-o", program, source], check=True)
     return program
 

@@ -4,7 +4,8 @@
  * follow, each with its copies (test_x86_cpu.py writes them). For each case one line says what happened; with
  * `states` asked for, the states before and after the run in place follow, so that emulation can be compared.
  *
- * Build (the handler is no function that the optimiser knows to be called): gcc -O0 -static -mfsgsbase -mno-red-zone -fno-stack-protector x86_cpu.c
+ * Build (the handler is no function that the optimiser knows to be called; position-independent, so that no random 32-bit
+ * address is one of the harness itself): gcc -O0 -static-pie -mfsgsbase -mno-red-zone -fno-stack-protector x86_cpu.c
  *
  * A run begins and ends with a signal: the handler of the first puts the whole state into its frame, the handler of
  * the second (int3 behind the code, a fault, or the trap flag) takes the whole state out. Nothing else touches it.
