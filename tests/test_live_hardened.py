@@ -87,3 +87,45 @@ def test_restartable_sequences_are_refused_and_what_is_around_them_is_not(victim
 def elf_address(victim, name):
     start = min(row[0] - row[3] for row in live.mappings(victim.pid) if "restartable" in row[4])
     return victim.points[name] - start
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_returns_are_seen_in_a_program_that_may_make_no_system_calls(victim, when):
+    """Case R-10: where no memory can be had for it, the trampoline is the program's entry."""
+    sealed = victim("sealed", when)
+    seen = []
+    with uprobes.attach(sealed.pid) as target:
+        probe = target.uretprobe(sealed.spec("probed"), seen.append).probes[0]
+        status = live.run_to_the_end(target, sealed)
+    assert sealed.finish() == (["sum 100"], 7)
+    assert status == uprobes.ExitStatus(7, None)
+    assert [(ret.outcome, ret.value) for ret in seen] == [
+        (uprobes.Outcome.RETURNED, number) for number in range(1, 101)
+    ]
+    assert (probe.hits, probe.misses) == (100, 0)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_filter_that_kills_on_mmap_is_never_met(victim, build, follow):
+    """With forks, exits and returns; each of our own calls would end the program."""
+    births = victim("sealing", "kill-mmap", build("births"), "fork")
+    seen = []
+    with uprobes.attach(births.pid, follow_forks=follow) as target:
+        probe = target.uprobe(births.spec("probed"), lambda hit: None).probes[0]
+        target.uretprobe(births.spec("probed"), seen.append)
+        status = live.run_to_the_end(target, births)
+    assert (status.code, births.finish()[0]) == (0, [f"sum {40 * (6 + 1)}"])
+    assert probe.hits == len(seen) == 40 + (80 if follow else 0)
+    assert {ret.outcome for ret in seen} == {uprobes.Outcome.RETURNED}
+
+
+def test_a_sealed_program_is_left_without_a_trace_of_return_probes(victim, build):
+    kinds = victim("sealing", "kill-mmap", build("kinds"), 1, 0, "push_rbp")
+    kinds.go()
+    kinds.wait_for("running")
+    with uprobes.attach(kinds.pid) as target:
+        probe = target.register(kinds.spec("push_rbp"), returns=True).probes[0]
+        live.until(lambda: probe.entry_hits > 20, "calls")
+    kinds.check_untouched()
+    kinds.go()
+    assert kinds.finish()[1] == 0

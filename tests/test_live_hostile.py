@@ -66,7 +66,7 @@ def ended(target, hostile):
     return code, said
 
 
-METHODS = [None, "step", "boost"]
+METHODS = [None, *(pytest.param(name, marks=pytest.mark.slow) for name in ("step", "boost"))]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -232,7 +232,7 @@ def test_it_wants_to_trace_and_be_traced(victim, follow):
 
 
 @pytest.mark.parametrize("before", [0, 1])
-@pytest.mark.parametrize("method", [None, *live.METHODS])
+@pytest.mark.parametrize("method", METHODS)
 def test_it_seals_itself(victim, method, before):
     """By a filter that kills on nearly every system call; none of ours is among those it sees."""
     hostile = victim("hostile_seals", before)

@@ -15,6 +15,9 @@ import uprobes
 
 pytestmark = pytest.mark.live
 
+SLOW = pytest.mark.slow
+METHODS = ["step", *(pytest.param(m, marks=SLOW) for m in ("inline", "boost", "emulate"))]
+
 
 def run(victim, what, method=None, **how):
     """Run one way; return what was said, the exit code, the hits in the process and in others."""
@@ -33,7 +36,7 @@ def run(victim, what, method=None, **how):
     return said, code, hits.pop(started.pid, 0), hits
 
 
-@pytest.mark.parametrize("method", [None, "inline", "step"])
+@pytest.mark.parametrize("method", ["inline", pytest.param(None, marks=SLOW)])
 @pytest.mark.parametrize("what", ["vm", "vm_silent", "sighand", "vfork"])
 def test_a_process_that_shares_memory_is_probed_like_a_thread(victim, what, method):
     """It has a number of its own, and breakpoints cannot be kept from it.
@@ -138,7 +141,7 @@ def told_to_the_parent(command, tracer, numbers):
         child.stdout.close()
 
 
-@pytest.mark.parametrize("method", live.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_parent_sees_stops_and_continues_as_if_nobody_traced(build, method):
     """By a tracer in a process of its own: waitpid(2) treats tracers and parents differently."""
     numbers = [signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU] * 5

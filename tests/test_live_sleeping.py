@@ -16,6 +16,7 @@ from uprobes import Outcome, ProbeState
 pytestmark = pytest.mark.live
 
 THREADS = 4
+METHODS = [None, *(pytest.param(name, marks=pytest.mark.slow) for name in live.METHODS)]
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def calls_of(ticks):
     return int(said[-2].split()[1])
 
 
-@pytest.mark.parametrize("method", [None, *live.METHODS])
+@pytest.mark.parametrize("method", METHODS)
 def test_other_threads_are_hit_while_one_handler_sleeps(ticks, method):
     """Also where each hit is stepped in place, with all threads held."""
     bed, seen = Bed(), []
@@ -111,7 +112,7 @@ def test_registers_that_a_sleeping_handler_writes_reach_the_thread(victim):
     assert "wrong 10" in said
 
 
-@pytest.mark.parametrize("method", [None, *live.METHODS])
+@pytest.mark.parametrize("method", METHODS)
 def test_any_instruction_is_executed_after_its_handler_slept(victim, method):
     kinds = victim("kinds", 2, 5)
     specs = [kinds.spec(name) for name, hits in kinds.hits.items() if hits]

@@ -4,12 +4,14 @@ A breakpoint is one byte, so nobody needs to be stopped to write it. What a prob
 slot) is made at its first hit; what may be refused is refused here, before anything is touched.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import insn
+import ssol
 import ubp
 from insn import Method
 from insn.forms import METHODS
@@ -62,6 +64,8 @@ class Arming:
         # own trap.
         points.update(made)
         self._guard(process)
+        if any(probe.returns for probe, _ in wanted):
+            self._open_returns(process)
         guard = process.guard
         failed = process.breakpoints.insert_many(made, None if guard is None else guard.cover)
         for address, error in failed.items():
@@ -72,6 +76,12 @@ class Arming:
             for probe in point.probes:
                 probe.state = ProbeState.ARMED
         return refused
+
+    def _open_returns(self, process: Process) -> None:
+        """Make the return trampoline now, if that works: the program may seal itself later."""
+        if process.returns is None:
+            with contextlib.suppress(ProbeError, ssol.SsolError):
+                self.engine.holding.with_one(process, process.open_returns)
 
     def _guard(self, process: Process) -> None:
         """Make sure that the process survives us before it depends on us."""

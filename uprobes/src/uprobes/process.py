@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import insn
+import ssol
 import ubp
 from insn import Verdict
 from uprobes import inject, ptrace
@@ -18,6 +19,7 @@ from uprobes.maps import Mapping, mapping_at, read_mappings
 from uprobes.memory import ProcessMemory
 from uprobes.planning import SLOT_SIZE, Planning
 from uprobes.probe import Probe, ProbePoint
+from uprobes.status import program_entry
 from uprobes.tracee import State, Tracee
 
 if TYPE_CHECKING:
@@ -182,17 +184,35 @@ class Process(Planning):
         if self.returns is None:
             from uprobes.returns import Returns
 
-            self.caller = caller
-            try:
-                slot = self.pool.reserve(size=SLOT_SIZE)
-            finally:
-                self.caller = None
-            self.returns = Returns(self, slot.address)
-            if self.guard is not None:
-                self.guard.set_trampoline(slot.address)
-                self.guard.set_areas(self.guarded_areas)
-            self.internal[slot.address] = self.returns.leave
+            self.returns = Returns(self, self._make_trampoline(caller))
+            self.internal[self.returns.trampoline] = self.returns.leave
         return self.returns
+
+    def _make_trampoline(self, caller: Tracee) -> int:
+        """Find a place for the breakpoint to which functions return: a slot, best.
+
+        Where no memory can be had, the program's entry serves: nothing calls it. Not beside a
+        guard, which would let a thread run on there.
+        """
+        self.caller = caller
+        try:
+            address = self.pool.reserve(size=SLOT_SIZE).address
+        except (ssol.SsolError, ProbeError):
+            entry = program_entry(self.pid)
+            mapping = None if entry is None else self.mapping_at(entry)
+            if self.guard is not None or entry is None or mapping is None:
+                raise
+            if not mapping.executable or mapping.writable or mapping.shared:
+                raise
+            if self.breakpoints.insert_many([entry]):
+                raise
+            return entry
+        finally:
+            self.caller = None
+        if self.guard is not None:
+            self.guard.set_trampoline(address)
+            self.guard.set_areas(self.guarded_areas)
+        return address
 
     # -- births and new programs --------------------------------------------------------------
 
@@ -228,8 +248,9 @@ class Process(Planning):
         is.
         """
         self.inherited = None
+        kept = {*parent.points, *parent.internal}
         self.breakpoints.remove_many(
-            [b.address for b in self.breakpoints if b.address not in parent.points]
+            [b.address for b in self.breakpoints if b.address not in kept]
         )
         self.points = {point.address: point.copied(self) for point in parent.points.values()}
         for point in self.points.values():
@@ -242,9 +263,19 @@ class Process(Planning):
         self.unguarded = parent.unguarded
         if parent.guard is not None and self._has(parent.guard.base):
             self.guard = parent.guard.copied(self)
-        if parent.returns is not None and self._has(parent.returns.trampoline):
+        if parent.returns is not None and self._returns_to(parent.returns.trampoline):
             self.returns = parent.returns.copied(self, tid)
             self.internal[self.returns.trampoline] = self.returns.leave
+
+    def _returns_to(self, trampoline: int) -> bool:
+        """Tell whether the copy has its parent's trampoline; forget the entry where it has not."""
+        if self._has(trampoline):
+            return True
+        trap = self.machine.arch.breakpoint
+        if self.memory.read(trampoline, len(trap)) == trap:
+            return self.breakpoints.at(trampoline) is not None
+        self.breakpoints.forget([trampoline])
+        return False
 
     def _has(self, address: int) -> bool:
         mapping = mapping_at(self.mappings(), address)

@@ -46,6 +46,8 @@ class Frame:
     original: int
     tid: int
     instances: list[ReturnInstance] = field(default_factory=list)
+    elsewhere: bool = False
+    """Whether it came with a fork, on a stack of another thread: it need not end at all."""
     exposed: bool = False
     """Whether the real return address stands there again: see `unwinding`."""
 
@@ -70,9 +72,12 @@ class Returns:
     def copied(self, process: "Process", tid: int) -> "Returns":
         """Return the same for a copy of the process's memory, in which `tid` is the only thread."""
         copy = Returns(process, self.trampoline)
+        stack = self._own_stack(process.tracees[tid], process)
         for place, frame in self.frames.items():
-            copy.frames[place] = Frame(place, frame.original, tid, list(frame.instances))
-        copy.by_thread[tid] = list(copy.frames)
+            mine = stack is None or stack.start <= place < stack.end
+            instances, owner = list(frame.instances), tid if mine else NOBODY
+            copy.frames[place] = Frame(place, frame.original, owner, instances, elsewhere=not mine)
+            copy.by_thread.setdefault(owner, []).append(place)
         return copy
 
     def enter(self, hit: Hit, probe: "Uretprobe", saved: object) -> None:
@@ -171,6 +176,8 @@ class Returns:
                 places.remove(frame.place)
             if not places:
                 del self.by_thread[frame.tid]
+        if frame.elsewhere and outcome is Outcome.LOST:
+            return
         value = 0
         if outcome is Outcome.RETURNED:
             value = tracee.registers[self.process.machine.result]
@@ -190,7 +197,7 @@ class Returns:
         places = list(self.by_thread.pop(tracee.tid, ()))
         if not places:
             return
-        stack = self._own_stack(tracee)
+        stack = self._own_stack(tracee, self.process)
         for place in places:
             frame = self.frames.get(place)
             if frame is None:
@@ -203,11 +210,12 @@ class Returns:
             self._put_back(frame, self.process)
             self._end(frame, tracee, Outcome.LOST)
 
-    def _own_stack(self, tracee: Tracee) -> Mapping | None:
-        """Find the stack of a thread that is at its last stop; None when it is past that."""
+    @staticmethod
+    def _own_stack(tracee: Tracee, process: "Process") -> Mapping | None:
+        """Find the stack on which a stopped thread is; None when it is gone already."""
         try:
-            sp = tracee.load()[self.process.machine.sp]
-            return mapping_at(self.process.mappings(fresh=True), sp)
+            sp = tracee.load()[process.machine.sp]
+            return mapping_at(process.mappings(fresh=True), sp)
         except (OSError, ProbeError):
             return None
 

@@ -1,6 +1,10 @@
 """What the kernel says of a thread or process in /proc; nothing of one that is gone."""
 
 import os
+import struct
+
+AT_ENTRY = 9
+MOST_AUXV = 4096
 
 SETS = ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
 
@@ -23,6 +27,17 @@ def command_line(pid: int) -> list[str]:
     except OSError:
         return []
     return [os.fsdecode(part) for part in content.split(b"\0")[:-1]]
+
+
+def program_entry(pid: int) -> int | None:
+    """Return where the kernel began a 64-bit program (AT_ENTRY); None when it does not say."""
+    try:
+        with open(f"/proc/{pid}/auxv", "rb") as file:
+            content = file.read(MOST_AUXV)
+    except OSError:
+        return None
+    pairs = struct.iter_unpack("=QQ", content[: len(content) // 16 * 16])
+    return next((value for kind, value in pairs if kind == AT_ENTRY), None)
 
 
 def living_thread(pid: int) -> int | None:
