@@ -3,11 +3,16 @@
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 MISSING = "needs package"
+MARK = "UPROBES_TEST_RUN"
+"""What a test's processes inherit, those too that lost their parent."""
+GRACE = 0.5
+"""Seconds that such a process has to end by itself."""
 
 
 def find_program(program, package):
@@ -95,15 +100,34 @@ def children():
     return found
 
 
+def orphans():
+    """Give the running processes that this run's present test started, whoever their parent is."""
+    mark = f"{MARK}={os.environ[MARK]}\0".encode()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
+                name, state = (folder / "stat").read_text().rsplit(") ", 1)
+                found[int(folder.name)] = f"{name.split(' (', 1)[1]} ({state[0]})"
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
 @pytest.fixture(autouse=True)
-def no_process_is_left_behind(request):
+def no_process_is_left_behind(request, monkeypatch):
     """Fail a live test that leaves a process of its own, running, stopped or zombie; end it."""
     if request.node.get_closest_marker("live") is None:
         yield
         return
+    monkeypatch.setenv(MARK, f"{os.getpid()} {request.node.nodeid}")
     before = children()
     yield
+    monkeypatch.setenv(MARK, f"{os.getpid()} {request.node.nodeid}")
     left = {pid: what for pid, what in children().items() if pid not in before}
+    if not left and orphans():
+        time.sleep(GRACE)
+        left = orphans()
     for pid in left:
         try:
             os.kill(pid, signal.SIGKILL)
