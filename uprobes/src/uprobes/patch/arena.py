@@ -59,6 +59,8 @@ class Arena:
         self._filled: list[Area] = []
         """Areas filled from the front."""
         self._pinned: list[Area] = []
+        self.mapped: Callable[[], object] = _nobody
+        """Called whenever there is another area."""
         self._given: Area | None = None
         """Where the last place was that was given."""
 
@@ -76,9 +78,8 @@ class Arena:
         length = max(LARGE if self._filled else SMALL, size + PAGE - 1 & -PAGE)
         start = self._map_near(address, length)
         area = Area(start, start + length)
-        self.areas.append(area)
         self._filled.append(area)
-        self._given = area
+        self._add(area)
         return start
 
     def within(self, low: int, high: int, size: int) -> int:
@@ -97,15 +98,20 @@ class Arena:
                 self._map_at(start, end - start)
             except CannotMap:
                 continue
-            self._pinned.append(Area(start, end))
-            self.areas.append(self._pinned[-1])
-            self._given = self._pinned[-1]
+            area = Area(start, end)
+            self._pinned.append(area)
+            self._add(area)
             return at
         raise CannotMap(
             "the trampoline must be at a place that the process uses already",
             address=low,
             code="place-taken",
         )
+
+    def _add(self, area: Area) -> None:
+        self.areas.append(area)
+        self._given = area
+        self.mapped()
 
     def take(self, address: int, code: bytes) -> None:
         """Keep a place that was given for code; it is written by `flush`."""
@@ -134,6 +140,10 @@ class Arena:
     def holds(self, address: int) -> bool:
         """Tell whether an address is in one of the areas."""
         return any(area.start <= address < area.end for area in self.areas)
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 def _spread(low: int, high: int) -> Iterator[int]:

@@ -117,8 +117,11 @@ class Installer:
         installed.calls, installed.notes_at = calls, notes_at
         if not sites:
             return installed
+        # Whatever is mapped from here on, our successor finds: we may be killed.
+        installed.arena.mapped = partial(description.write, installed)
         process.installed.append(installed)
         try:
+            description.write(installed)
             self._build(process, installed, sites, displaced)
             description.write(installed)
         except BaseException:
