@@ -91,6 +91,7 @@ def test_it_takes_away_the_memory_of_slots(victim, method, what):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_jumps_into_slots(victim, method):
+    """Case R-11: also to the return trampoline, where no call of its is known to end."""
     hostile = victim("hostile_jumps")
     with probed(hostile, method) as target:
         code, said = ended(target, hostile)

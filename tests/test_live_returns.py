@@ -6,7 +6,7 @@ import live
 import pytest
 
 import uprobes
-from uprobes import Outcome
+from uprobes import Outcome, arming
 
 pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
@@ -280,3 +280,15 @@ def test_a_call_of_the_next_instruction_returns_once(victim, method):
     assert started.finish()[0] == [f"sum {sum(range(1, 21)) + 20}"]
     assert outcomes(seen) == {RETURNED: 20}
     assert [probe.hits for made in inside for probe in made.probes] in ([20, 20], [20])
+
+
+def test_programs_with_a_hardware_shadow_stack_get_no_return_probes(victim, monkeypatch):
+    """Case R-12: with the words of a kernel that has them on; not every CPU can."""
+    started = victim("returns", "recursion", 5)
+    monkeypatch.setattr(arming, "has_shadow_stack", lambda tid: True)
+    with uprobes.attach(started.pid) as target:
+        refused = target.register(started.spec("factorial_sum"), returns=True).refused
+        assert [error.code for error in refused] == ["shadow-stack"]
+        entry = target.register(started.spec("factorial_sum")).probes[0]
+        status = live.run_to_the_end(target, started)
+    assert (status.code, entry.hits) == (0, 6)

@@ -26,6 +26,7 @@ from uprobes.location import Location
 from uprobes.maps import Mapping
 from uprobes.probe import HANDLER_METHODS, Probe, ProbePoint, ProbeState, Uretprobe, choose
 from uprobes.process import Process
+from uprobes.status import has_shadow_stack
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
@@ -47,10 +48,14 @@ class Arming:
         refused: list[ProbeError] = []
         points = process.points
         fresh: dict[int, tuple[Probe, ...]] = {}
+        guarded = any(probe.returns for probe, _ in wanted) and has_shadow_stack(process.pid)
         for probe, location in wanted:
             probe.location = location
             if probe.returns and location.no_return:
                 self._refuse(probe, no_return(location), refused)
+                continue
+            if probe.returns and guarded:
+                self._refuse(probe, _shadowed(location), refused)
                 continue
             address = location.address
             if address in points:
@@ -330,4 +335,14 @@ def no_return(location: Location) -> ProbeError:
         address=location.address,
         hint="probe the entry only, or the functions it calls",
         code="no-return",
+    )
+
+
+def _shadowed(location: Location) -> ProbeError:
+    return ProbeError(
+        "the hardware checks the return addresses of this process: one of ours would end it",
+        spec=location.spec,
+        address=location.address,
+        code="shadow-stack",
+        hint="start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK, or probe entries only",
     )

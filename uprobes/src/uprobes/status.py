@@ -40,6 +40,12 @@ def program_entry(pid: int) -> int | None:
     return next((value for kind, value in pairs if kind == AT_ENTRY), None)
 
 
+def has_shadow_stack(tid: int) -> bool:
+    """Tell whether the hardware keeps return addresses of a thread, and checks them."""
+    fields = status_fields(tid)
+    return any("shstk" in fields[name] for name in fields if name.endswith("Thread_features"))
+
+
 def living_thread(pid: int) -> int | None:
     """Return a thread of a process that has not ended: the main thread, or else any other."""
     try:

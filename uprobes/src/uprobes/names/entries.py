@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-import insn
 from insn.elf import Image
+from uprobes.machine.return_readers import LANDING, READERS
 
 RETURNS_TWICE = frozenset(
     [
@@ -26,23 +26,6 @@ RETURNS_TWICE = frozenset(
     ]
 )
 """They keep their return address for a second return, which a replaced one would break."""
-
-READERS = {
-    insn.X86_64.name: (
-        (0x0000_00F8, 0x0000_0058),  # pop reg
-        (0x0000_F8FF, 0x0000_5841),  # pop r8 … r15
-        (0xFFC7_FFFB, 0x2404_8B48),  # mov reg, [rsp]
-    ),
-    insn.X86_32.name: (
-        (0x0000_00F8, 0x0000_0058),  # pop reg
-        (0x00FF_C7FF, 0x0024_048B),  # mov reg, [esp]
-    ),
-}
-"""Masks and values of the first four bytes of functions that take their own return address for a
-number: `call` serves them to learn where they are.
-"""
-LANDING = 0xFA1E_0FF3, 0xFB1E_0FF3
-"""endbr64 and endbr32, which may stand in front."""
 
 UNWINDERS = frozenset(
     [

@@ -16,13 +16,13 @@ from uprobes.errors import (
     NotExecutable,
     NotMapped,
     ProbeError,
-    Refused,
 )
 from uprobes.location import Location, Resolution
 from uprobes.names import places
 from uprobes.names.functions import Files
 from uprobes.names.instances import Instance, Instances
 from uprobes.names.objects import MappedObject, Space, names_of
+from uprobes.names.restartable import probeable
 from uprobes.names.spec import (
     Kind,
     Spec,
@@ -61,44 +61,17 @@ class Resolver:
         try:
             found = self._resolve(spec, instances)
             if fresh or not found.pending:
-                return self._probeable(found)
+                return probeable(found, self._files)
         except (NotMapped, NoSuchSymbol, NotExecutable):
             if fresh:
                 raise
         self.forget(pid)
-        return self._probeable(self._resolve(spec, self._instances(pid)[0]))
-
-    def _probeable(self, found: Resolution) -> Resolution:
-        """Refuse what lies in restartable sequences.
-
-        A breakpoint in one makes the kernel restart it, for ever; a copy would run without what the
-        sequence is for (rseq(2)).
-        """
-        kept, refused = [], list(found.refused)
-        for location in found.locations:
-            functions = self._files.named(location.path)
-            around = () if functions is None else functions.restartable
-            address = location.elf_address
-            if address is None or not any(start <= address < end for start, end in around):
-                kept.append(location)
-                continue
-            refused.append(
-                Refused(
-                    "the kernel restarts this sequence of instructions when it is interrupted",
-                    spec=location.spec,
-                    address=location.address,
-                    code="restartable",
-                    hint="probe the function before the sequence begins, or behind it",
-                )
-            )
-        if len(kept) == len(found.locations):
-            return found
-        return Resolution(tuple(kept), tuple(refused), found.pending)
+        return probeable(self._resolve(spec, self._instances(pid)[0]), self._files)
 
     def at(self, address: int, pid: int) -> Location:
         """Resolve a run-time address of a process; raises as `resolve` does for `va:`."""
         found = self._at(address, pid)
-        for error in self._probeable(Resolution((found,))).refused:
+        for error in probeable(Resolution((found,)), self._files).refused:
             raise error
         return found
 
@@ -208,7 +181,7 @@ class Resolver:
             assert bare is not None
             raise three_readings(spec, named, bare[1])
         try:
-            return self._probeable(places.inside(parsed, [instance]))
+            return probeable(places.inside(parsed, [instance]), self._files)
         except InsnError as error:
             raise ProbeError(error.why, spec=spec, code=str(error.code), hint=error.hint) from None
 
