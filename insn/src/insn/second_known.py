@@ -178,7 +178,7 @@ KNOWN = (
         "mandatory-66-in-16-bit",
         "capstone takes a mandatory 66 for an operand size in 16-bit code",
         Space.TWO,
-        names="extrq",
+        names="extrq insertq",
         silent=False,
         modes=(16,),
     ),
