@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from uprobes.names import Resolver
-from uprobes.recording.target import Target
 from uprobes.policies import Policy
+from uprobes.recording.target import Target
 
 
 def attach(pid: int, *, follow_forks: bool = False, policy: Policy | None = None) -> Target:
