@@ -2,21 +2,21 @@
 
 import time
 
-from uprobes import Probe, ProbeError, Target
+from uprobes import Probe, ProbeError, Target, Uretprobe
 
 UNMEASURED_NS = 10_000
 """What a hit is taken to cost before any of a probe's hits was measured."""
 
 
 class Budget:
-    """Looks at the hits since the last look, and takes out the dearest probes when all together
+    """Looks at the stops since the last look, and takes out the dearest probes when all together
     cost more than `percent` of the time that passed.
     """
 
     def __init__(self, percent: float, target: Target) -> None:
         self._percent = percent
         self._target = target
-        self._hits: dict[Probe, int] = {}
+        self._stops: dict[Probe, int] = {}
         self._looked = time.monotonic_ns()
         self.taken_out: list[ProbeError] = []
 
@@ -26,10 +26,10 @@ class Budget:
         passed, self._looked = max(now - self._looked, 1), now
         spent: list[tuple[int, Probe]] = []
         for probe in probes:
-            hits = probe.hits
-            fresh = hits - self._hits.get(probe, 0)
+            stops = _stops(probe)
+            fresh = stops - self._stops.get(probe, 0)
             if fresh:
-                self._hits[probe] = hits
+                self._stops[probe] = stops
                 if probe.registered:
                     spent.append((fresh * (probe.cost_ns or UNMEASURED_NS), probe))
         allowed = passed * self._percent / 100
@@ -53,3 +53,12 @@ class Budget:
             hint="allow more with --max-overhead, or probe what is called less often",
             code="over-budget",
         )
+
+
+def _stops(probe: Probe) -> int:
+    """Count how often a probe has stopped a thread: hits that a condition left out cost as much,
+    and a call that is followed to its return stops twice.
+    """
+    if isinstance(probe, Uretprobe):
+        return probe.hits + probe.entry_hits
+    return probe.hits + probe.filtered
