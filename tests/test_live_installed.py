@@ -1,8 +1,11 @@
 """Programs that run in the process itself, by jump and by trap: all hits counted, none noticed."""
 
 import os
+import random
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import live
@@ -339,3 +342,39 @@ def test_a_program_of_many_actions_has_room(victim):
     result = installed.results(installed.sites[0])
     assert (result.hits, len(result.actions)) == (60, 200)
     assert {sum(bins) for bins in result.actions} == {60}
+
+
+COMES_AND_GOES = """
+import sys, uprobes
+from ubp.programs import Count, Program
+pid, *specs = sys.argv[1:]
+programs = [(spec, Program(actions=(Count(),))) for spec in specs]
+with uprobes.attach(int(pid)) as target:
+    print("attached", flush=True)
+    while True:
+        target.install(programs).remove()
+"""
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(300, marks=pytest.mark.torture)])
+def test_a_tracer_killed_while_programs_come_and_go_leaves_what_the_next_one_undoes(victim, kills):
+    kinds = victim("kinds", 3, 0)
+    kinds.go()
+    specs = [kinds.spec(n) for n, calls in kinds.hits.items() if calls and n != "call_below_stack"]
+    dice = random.Random(kills)
+    for number in range(kills):
+        command = [sys.executable, "-c", COMES_AND_GOES, str(kinds.pid), *specs]
+        tracer = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert tracer.stdout.readline() == b"attached\n", number
+        time.sleep(dice.random() * 0.5)
+        tracer.kill()
+        tracer.wait()
+        tracer.stdout.close()
+        assert kinds.alive, number
+        with uprobes.attach(kinds.pid) as target:
+            assert target.installed == (), number
+        kinds.check_untouched()
+    kinds.go()
+    said, code = kinds.finish()
+    assert code == 0
+    assert "wrong 0" in said

@@ -21,6 +21,7 @@ GUARD = 1 << 20
 """Kept free around an area, so that a heap or a stack next to it can still grow a little."""
 DISTANCE = (1 << 31) - (1 << 20)
 TRIES = 8
+TAKEN, FORBIDDEN = "place-taken", "place-forbidden"
 
 
 class AreaMapper:
@@ -37,54 +38,39 @@ class AreaMapper:
         """Map `size` bytes within reach of all the addresses; raises ssol.NoAreaInReach or
         CannotMap.
         """
-        process = self.process
-        process.may_call()
         reach = tuple(near)
         for guard in (GUARD, 0):
-            mappings = read_mappings(process.pid)
             for _ in range(TRIES):
-                address = gap_near(
-                    mappings,
-                    reach,
-                    size,
-                    distance=DISTANCE,
-                    lowest=LOWEST,
-                    highest=HIGHEST,
-                    guard=guard,
-                )
+                address = self.place(reach, size, guard=guard)
                 if address is None:
                     break
                 try:
-                    got = process.call(
-                        "mmap",
-                        address,
-                        size,
-                        PROT_READ_EXEC,
-                        MAP_PRIVATE_ANONYMOUS_NOREPLACE,
-                        NO_FILE,
-                        0,
-                    )
-                except OSError as error:
-                    if error.errno == errno.EEXIST:
-                        mappings = read_mappings(process.pid)
+                    self.map_at(address, size)
+                except CannotMap as error:
+                    if error.code == TAKEN:
                         continue
-                    if error.errno == errno.EPERM and guard:
+                    if error.code == FORBIDDEN and guard:
                         break
-                    raise CannotMap(
-                        f"process {process.pid} could not map an SSOL area: {error.strerror}",
-                        address=address,
-                    ) from None
-                if got != address:
-                    process.call("munmap", got, size)
-                    break
-                trap = process.machine.arch.fill
-                process.memory.write(address, trap * (size // len(trap)))
+                    raise
                 return address
         anchor = reach[0] if reach else 0
         raise ssol.NoAreaInReach(f"no room for {size} bytes within reach of {anchor:#x}")
 
+    def place(self, near: tuple[int, ...], size: int, *, guard: int = GUARD) -> int | None:
+        """Return where there is room now within reach of all the addresses, None without any."""
+        mappings = read_mappings(self.process.pid)
+        return gap_near(
+            mappings,
+            near,
+            size,
+            distance=DISTANCE,
+            lowest=LOWEST,
+            highest=HIGHEST,
+            guard=guard,
+        )
+
     def map_at(self, address: int, size: int) -> None:
-        """Map `size` bytes of traps at just this address; raises CannotMap where it is taken."""
+        """Map `size` bytes of traps at just this address; CannotMap (`place-taken`)."""
         process = self.process
         process.may_call()
         try:
@@ -92,13 +78,17 @@ class AreaMapper:
                 "mmap", address, size, PROT_READ_EXEC, MAP_PRIVATE_ANONYMOUS_NOREPLACE, NO_FILE, 0
             )
         except OSError as error:
+            codes = {errno.EEXIST: TAKEN, errno.EPERM: FORBIDDEN}
             raise CannotMap(
                 f"process {process.pid} could not map {size} bytes there: {error.strerror}",
                 address=address,
+                code=codes.get(error.errno or 0),
             ) from None
         if got != address:  # a kernel before 4.17
             process.call("munmap", got, size)
-            raise CannotMap(f"process {process.pid} has something there", address=address)
+            raise CannotMap(
+                f"process {process.pid} has something there", address=address, code=TAKEN
+            )
         trap = process.machine.arch.fill
         process.memory.write(address, trap * (size // len(trap)))
 

@@ -16,6 +16,7 @@ from insn import Method
 from ubp import Patch
 from uprobes.errors import ProbeError
 from uprobes.location import Location
+from uprobes.maps import mapping_at
 from uprobes.patch import description
 from uprobes.patch.arena import Area, Arena
 from uprobes.patch.calls import CallTables
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 OTHERS = "not-its-own"
 """The code for shared memory that describes another process."""
+BROKEN = (ProbeError, OSError, ValueError, TypeError, KeyError)
 MOST_SITES = 1 << 17
 MOST_SHARED = 1 << 40
 MOST_COPIED = 1 << 30
@@ -44,12 +46,29 @@ def adopt_installed(process: "Process") -> list[Installed]:
     """
     found = []
     for start, size in find_shared(process.pid):
-        with contextlib.suppress(ProbeError, OSError, ValueError, TypeError, KeyError):
+        try:
             installed = read_installed(process, start, size)
-            _know(process, installed)
-            process.installed.append(installed)
-            found.append(installed)
+        except BROKEN:
+            if memory_is_new(process, start):
+                # Its maker was killed before the first word: nothing leads anywhere yet.
+                found.append(_bare(process, start, size))
+            continue
+        _know(process, installed)
+        found.append(installed)
+    process.installed += found
     return found
+
+
+def memory_is_new(process: "Process", start: int) -> bool:
+    """Tell whether nothing was ever described in shared memory."""
+    with contextlib.suppress(ProbeError):
+        return not any(process.memory.read(start + description.WORD, 8))
+    return False
+
+
+def _bare(process: "Process", start: int, size: int) -> Installed:
+    arena = Arena(process.memory, _no_more_room, _no_more_room)
+    return Installed(process.pid, SharedMemory(size, mmap.mmap(-1, size), [start]), arena, None, 0)
 
 
 def read_installed(process: "Process", start: int, size: int) -> Installed:
@@ -65,8 +84,13 @@ def read_installed(process: "Process", start: int, size: int) -> Installed:
         # So it is in a tracer, which has mapped the memory of the process that it traces.
         raise ProbeError("the shared memory is another process's", code=OTHERS)
     arena = Arena(process.memory, _no_more_room, _no_more_room)
+    mappings = process.mappings(fresh=True)
     for first, end in content["areas"]:
-        arena.areas.append(Area(_number(first), _number(end)))
+        area = Area(_number(first), _number(end))
+        mapping = mapping_at(mappings, area.start)
+        # One that was announced and never mapped, or is something else now, is none of ours.
+        if mapping is not None and mapping.executable and not mapping.path and not mapping.writable:
+            arena.areas.append(area)
     sites = [_site(item) for item in content["sites"][:MOST_SITES]]
     ring_at, note = _number(content["ring_at"]), content["note"]
     installed = Installed(process.pid, shared, arena, None, ring_at, note)
@@ -79,7 +103,7 @@ def read_installed(process: "Process", start: int, size: int) -> Installed:
     return installed
 
 
-def _no_more_room(_address: int, _size: int) -> int:
+def _no_more_room(_address: int, _size: int) -> None:
     raise ProbeError("what was installed by somebody else gets no more trampolines")
 
 

@@ -1,5 +1,6 @@
 """Room for trampolines: areas near the code that they serve, or at just the place they must be."""
 
+import contextlib
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -44,30 +45,30 @@ class Area:
 class Arena:
     """The trampolines of one installation; they go all at once, when nobody is inside any more.
 
-    `map_near` maps so many bytes near addresses, `map_at` at an address, or raises CannotMap.
+    `place` finds room for so many bytes near an address, `map_at` maps them, or raises CannotMap.
     """
 
     def __init__(
         self,
         memory: ProcessMemory,
-        map_near: Callable[[int, int], int],
+        place: Callable[[int, int], int | None],
         map_at: Callable[[int, int], object],
     ) -> None:
         self.memory = memory
         self.areas: list[Area] = []
-        self._map_near, self._map_at = map_near, map_at
+        self._place, self._map_at = place, map_at
         self._filled: list[Area] = []
         """Areas filled from the front."""
         self._pinned: list[Area] = []
-        self.mapped: Callable[[], object] = _nobody
-        """Called whenever there is another area."""
+        self.announce: Callable[[], object] = _nobody
+        """Called before another area is mapped."""
         self._given: Area | None = None
         """Where the last place was that was given."""
 
     def near(self, address: int, size: int) -> int:
         """Return where the next `size` bytes within reach of an address would stand.
 
-        Nothing is taken by that. Raises what `map_near` raises.
+        Nothing is taken by that. Raises CannotMap.
         """
         for area in reversed(self._filled):
             far = max(abs(area.start - address), abs(area.end - address))
@@ -76,11 +77,14 @@ class Arena:
                 self._given = area
                 return free
         length = max(LARGE if self._filled else SMALL, size + PAGE - 1 & -PAGE)
-        start = self._map_near(address, length)
-        area = Area(start, start + length)
-        self._filled.append(area)
-        self._add(area)
-        return start
+        for _ in range(ATTEMPTS):
+            start = self._place(address, length)
+            if start is None:
+                break
+            with contextlib.suppress(CannotMap):
+                self._filled.append(self._add(start, start + length))
+                return start
+        raise CannotMap("no room for trampolines within reach of the code", address=address)
 
     def within(self, low: int, high: int, size: int) -> int:
         """Return where `size` bytes that begin in `low` … `high` - 1 would stand; CannotMap."""
@@ -94,24 +98,27 @@ class Arena:
             start, end = at & -PAGE, at + size + PAGE - 1 & -PAGE
             if len(self._pinned) >= MOST_PINNED or not LOWEST <= start < end <= HIGHEST:
                 break
-            try:
-                self._map_at(start, end - start)
-            except CannotMap:
-                continue
-            area = Area(start, end)
-            self._pinned.append(area)
-            self._add(area)
-            return at
+            with contextlib.suppress(CannotMap):
+                self._pinned.append(self._add(start, end))
+                return at
         raise CannotMap(
             "the trampoline must be at a place that the process uses already",
             address=low,
             code="place-taken",
         )
 
-    def _add(self, area: Area) -> None:
+    def _add(self, start: int, end: int) -> Area:
+        """Map an area that is announced before; raises CannotMap."""
+        area = Area(start, end)
         self.areas.append(area)
+        self.announce()
+        try:
+            self._map_at(start, end - start)
+        except CannotMap:
+            self.areas.remove(area)
+            raise
         self._given = area
-        self.mapped()
+        return area
 
     def take(self, address: int, code: bytes) -> None:
         """Keep a place that was given for code; it is written by `flush`."""

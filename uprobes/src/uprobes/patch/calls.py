@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 from ubp.programs import TableLayout
 from ubp.programs.returns import BUCKETS_AT, HOOK, ORIGINAL, PLACES_SIZE, WAYS
-from uprobes.area import DISTANCE, NO_FILE
+from uprobes.area import DISTANCE
 from uprobes.errors import CannotMap, ProbeError
-from uprobes.patch.shared import MAP_PRIVATE_ANONYMOUS, PROT_READ_WRITE, reserve
+from uprobes.patch.shared import map_private
 
 if TYPE_CHECKING:
     from uprobes.patch.arena import Arena
     from uprobes.process import Process
 
-MAP_FIXED = 0x10
 LAYOUT = TableLayout()
 WORD = struct.Struct("<Q")
 PAIR = struct.Struct("<QQ")
@@ -54,19 +53,7 @@ class CallTables:
             near = (mapping.start, mapping.end)
             if any(abs(t - end) < FAR for t in tables for end in near):
                 continue
-            place = reserve(process, cls.size(), near)
-            try:
-                process.call(
-                    "mmap",
-                    place,
-                    cls.size(),
-                    PROT_READ_WRITE,
-                    MAP_PRIVATE_ANONYMOUS | MAP_FIXED,
-                    NO_FILE,
-                    0,
-                )
-            except OSError as error:
-                raise CannotMap(f"no table of calls could be mapped: {error.strerror}") from None
+            place = map_private(process, cls.size(), near)
             process.memory.write(place, LAYOUT.header())
             tables.append(place)
         return cls(tables)

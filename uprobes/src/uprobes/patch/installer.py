@@ -118,7 +118,7 @@ class Installer:
         if not sites:
             return installed
         # Whatever is mapped from here on, our successor finds: we may be killed.
-        installed.arena.mapped = partial(description.write, installed)
+        installed.arena.announce = partial(description.write, installed)
         process.installed.append(installed)
         try:
             description.write(installed)
@@ -153,7 +153,7 @@ class Installer:
         mapper = process.mapper
         return Arena(
             process.memory,
-            lambda near, size: self._borrow(process, lambda _: mapper.map((near,), size)),
+            lambda near, size: mapper.place((near,), size) or mapper.place((near,), size, guard=0),
             lambda at, size: self._borrow(process, lambda _: mapper.map_at(at, size)),
         )
 

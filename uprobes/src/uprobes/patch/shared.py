@@ -17,9 +17,9 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from uprobes.area import DISTANCE, GUARD, HIGHEST, LOWEST, NO_FILE
+from uprobes.area import NO_FILE
 from uprobes.errors import CannotMap, ProbeError
-from uprobes.maps import gap_near, read_mappings
+from uprobes.maps import read_mappings
 
 if TYPE_CHECKING:
     from uprobes.process import Process
@@ -29,7 +29,7 @@ MAGIC = b"uprobes shared 1"
 HEAD = struct.Struct("<16sQQ")
 PAGE = 4096
 PROT_NONE, PROT_READ_WRITE = 0, 3
-MAP_SHARED, MAP_FIXED = 0x01, 0x10
+MAP_SHARED = 0x01
 MAP_PRIVATE_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x22, 0x100000
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 CLOSE_ON_EXEC, ALLOW_SEALING = 1, 2
@@ -60,10 +60,10 @@ class SharedMemory:
                 number = process.call("memfd_create", at, CLOSE_ON_EXEC | ALLOW_SEALING)
             try:
                 view = _open(process, number, size)
-                place = reserve(process, size, near)
-                process.call(
-                    "mmap", place, size, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, number, 0
-                )
+                place = find_room(process, size, near)
+                flags = MAP_SHARED | MAP_FIXED_NOREPLACE
+                got = process.call("mmap", place, size, PROT_READ_WRITE, flags, number, 0)
+                check_place(process, got, place, size)
             finally:
                 process.call("close", number)
         except OSError as error:
@@ -88,7 +88,7 @@ class SharedMemory:
         A shared mapping that is moved with an old size of 0 is doubled instead (mremap(2)).
         """
         try:
-            place = reserve(process, self.size, near)
+            place = map_private(process, self.size, near, PROT_NONE)
             process.call(
                 "mremap", self.places[0], 0, self.size, MREMAP_MAYMOVE | MREMAP_FIXED, place
             )
@@ -121,33 +121,36 @@ def _open(process: "Process", number: int, size: int) -> mmap.mmap:
         os.close(descriptor)
 
 
-def reserve(process: "Process", size: int, near: tuple[int, ...]) -> int:
-    """Find room near addresses and take it before another thread does; raises CannotMap."""
-    place = gap_near(
-        read_mappings(process.pid),
-        near,
-        size,
-        distance=DISTANCE,
-        lowest=LOWEST,
-        highest=HIGHEST,
-        guard=GUARD,
-    )
+def find_room(process: "Process", size: int, near: tuple[int, ...]) -> int:
+    """Return where there is room near addresses; raises CannotMap."""
+    place = process.mapper.place(near, size)
     if place is None:
         anchor = near[0] if near else 0
         raise CannotMap(f"no room for {size} bytes within reach of the code", address=anchor)
-    got = process.call(
-        "mmap",
-        place,
-        size,
-        PROT_NONE,
-        MAP_PRIVATE_ANONYMOUS | MAP_FIXED_NOREPLACE,
-        NO_FILE,
-        0,
-    )
+    return place
+
+
+def map_private(
+    process: "Process", size: int, near: tuple[int, ...], protection: int = PROT_READ_WRITE
+) -> int:
+    """Map memory of the process's own near addresses; raises CannotMap."""
+    place = find_room(process, size, near)
+    flags = MAP_PRIVATE_ANONYMOUS | MAP_FIXED_NOREPLACE
+    try:
+        got = process.call("mmap", place, size, protection, flags, NO_FILE, 0)
+    except OSError as error:
+        raise CannotMap(
+            f"process {process.pid} could not map {size} bytes: {error.strerror}", address=place
+        ) from None
+    check_place(process, got, place, size)
+    return place
+
+
+def check_place(process: "Process", got: int, place: int, size: int) -> None:
+    """Raise CannotMap where a kernel (before 4.17) mapped something elsewhere."""
     if got != place:
         process.call("munmap", got, size)
-        raise CannotMap("another thread took the room for shared memory", address=place)
-    return place
+        raise CannotMap("another thread took the room", address=place)
 
 
 def find_shared(pid: int) -> list[tuple[int, int]]:
