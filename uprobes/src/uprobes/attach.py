@@ -10,6 +10,11 @@ from uprobes.recording.target import Target
 def attach(pid: int, *, follow_forks: bool = False, policy: Policy | None = None) -> Target:
     """Become the tracer of a running process; none of its threads is stopped for that.
 
+    A child of your own program must not be waited for meanwhile (`Popen.poll`, `os.wait`): the
+    kernel gives its stops to whoever waits first in the program, and Popen would take one for its
+    end. Ask `run` and `exit_status` instead; once it has ended or was detached from, it is its
+    parent's to wait for as ever.
+
     Raises NoSuchProcess, NotPermitted, AlreadyTraced or UnsupportedTarget, each with what to do
     instead.
     """
