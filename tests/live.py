@@ -114,8 +114,8 @@ class Victim:
 
     @property
     def alive(self):
-        """Whether the victim runs still."""
-        return self.process.poll() is None
+        """Whether the victim runs still; who waits for it instead takes its tracer's stops."""
+        return process_state(self.pid) not in (None, "Z", "X")
 
     def check_untouched(self):
         """Fail where anything of ours is left in the running victim."""

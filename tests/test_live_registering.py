@@ -168,7 +168,7 @@ def test_a_handler_may_detach(victim):
     with uprobes.attach(kinds.pid) as target:
         probe = target.uprobe(kinds.points["push_rbp"], lambda hit: target.detach()).probes[0]
         live.until(lambda: target.detached, "the handler detaches")
-    live.until(lambda: kinds.process.poll() is not None or not traced(kinds), "nobody traces it")
+    live.until(lambda: not kinds.alive or not traced(kinds), "nobody traces it")
     kinds.check_untouched()
     assert probe.hits == 1
     finished(kinds)
