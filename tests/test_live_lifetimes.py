@@ -107,7 +107,11 @@ def pending(pid, number):
 
 def told_to_the_parent(command, tracer, numbers):
     """Stop and continue a program by signals; return all that its parent is told."""
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    # In a group of its own: a group whose parents are all in other sessions is not stopped by a
+    # terminal's signals.
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+    )
     told = []
     try:
         assert b"tick" in child.stdout.readline()
