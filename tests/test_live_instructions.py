@@ -79,11 +79,14 @@ def test_every_instruction_of_a_program_is_probed_at_once(tmp_path, sample, need
 @pytest.mark.torture
 @pytest.mark.parametrize("name", ["gzip", "sort"])
 def test_every_instruction_that_is_executed_is_probed_alone(tmp_path, sample, needs, name):
-    """By every method in turn; where the instruction refuses one, by the cheapest."""
+    """By every method in turn; where the instruction refuses one, by the cheapest.
+
+    EVERY=10 in the environment takes one in ten.
+    """
     argv, output = commands(name, sample, needs), tmp_path / "output"
     plain, code, hit = executed(argv, output)
     methods = dict.fromkeys((*WAYS, "cheapest instead"), 0)
-    for number, spec in enumerate(hit):
+    for number, spec in enumerate(hit[:: int(os.environ.get("EVERY", "1"))]):
         method = WAYS[number % len(WAYS)]
         probed, same, registration = live.run_command(argv, output, [spec], method=method)
         assert (probed, same) == (plain, code), (spec, method)
@@ -94,8 +97,8 @@ def test_every_instruction_that_is_executed_is_probed_alone(tmp_path, sample, ne
         [probe] = registration.probes
         assert probe.hits > 0
         methods[method] += 1
-    print(name, len(hit), "instructions alone:", methods, flush=True)
-    assert all(methods[way] > 100 for way in WAYS)
+    print(name, sum(methods.values()), "of", len(hit), "alone:", methods, flush=True)
+    assert all(methods[way] > 10 for way in WAYS)
 
 
 @pytest.mark.torture

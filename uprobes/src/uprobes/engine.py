@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 
 from insn import InsnError
@@ -83,6 +84,7 @@ class Engine:
         self.may_follow: Callable[[int, int], bool] = lambda _pid, _parent: True
         """Whether a child, given with its parent, may be followed where forks are."""
         self.finished = False
+        self.turns: deque[int] = deque()  # looked at first; the kernel prefers young threads
         self.lifetimes = Lifetimes(self)
         self.signals = Signals(self)
         self.arming = Arming(self)
@@ -115,11 +117,11 @@ class Engine:
                 self.on_stop(tracee.tid, status)
 
     def _take_stops(self) -> None:
-        tracees, waiting = self.tracees, self._waiting
+        tracees, waiting, turns = self.tracees, self._waiting, self.turns
         stop = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
         siginfo = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
         getsiginfo, by_kernel = int(Request.GETSIGINFO), int(TrapCode.KERNEL)
-        peek, request = ptrace.peek, ptrace.request
+        peek, request, one = ptrace.peek, ptrace.request, ptrace.P_PID
         clock, references = time.perf_counter_ns, sys.getrefcount
         getregs, pokeuser, cont = int(Request.GETREGS), int(Request.POKEUSER), int(Request.CONT)
         getsigmask, mask = int(Request.GETSIGMASK), (ctypes.c_uint64 * 1)()
@@ -134,13 +136,12 @@ class Engine:
                 continue
             if not tracees:
                 break
-            polls = placement.polls
-            while polls and (peek(P_ALL, 0, stop, POLL_FLAGS) or not stop[PEEKED_TID]):
-                polls -= 1
-            if not polls and peek(P_ALL, 0, stop, PEEK_FLAGS):
-                if not tracees:
-                    break
-                continue
+            if not turns or peek(one, turns.popleft(), stop, POLL_FLAGS) or not stop[PEEKED_TID]:
+                polls = placement.polls
+                while polls and (peek(P_ALL, 0, stop, POLL_FLAGS) or not stop[PEEKED_TID]):
+                    polls -= 1
+                if not polls and peek(P_ALL, 0, stop, PEEK_FLAGS):
+                    continue
             tid = stop[PEEKED_TID]
             tracee = tracees.get(tid)
             if (

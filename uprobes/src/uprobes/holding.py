@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ LONGEST_HANDLER = 1_000_000
 """More instructions than the guard's handler ever executes."""
 AT_REST = frozenset({State.STOPPED, State.PARKED, State.GONE})
 """What a thread does that needs no asking to stop."""
+REST_EVERY, REST = 16, 0.0003
+"""After so many steps in place so many seconds are left to the threads that were held."""
 TRIES = 100
 """How often a thread is asked to stop that stops for signals instead."""
 BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
@@ -43,6 +46,7 @@ class Holding:
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
+        self._steps_in_place = 0
 
     def step_in_place(self, tracee: Tracee, address: int) -> None:
         """Execute an instruction where it stands while every other thread of the process is held.
@@ -62,7 +66,21 @@ class Holding:
             else:
                 deliver(self.engine, tracee, onward)
         finally:
-            self.release(others)
+            self._let_others_run(others)
+
+    def _let_others_run(self, others: list[Tracee]) -> None:
+        """Release the threads that were held for a step in place, those that hit something first.
+
+        Else the one that was stepped would be back before any other was looked at; and a thread
+        that is held again at once does not come to run at all.
+        """
+        turns = self.engine.turns
+        hit = [t.tid for t in others if t.pending is not None and not t.pending >> 16]
+        turns.extend(tid for tid in hit if tid not in turns)
+        self.release(others)
+        self._steps_in_place += 1
+        if others and self._steps_in_place % REST_EVERY == 0:
+            time.sleep(REST)
 
     def _step_lifted(
         self, tracee: Tracee, address: int, *, is_call: bool
