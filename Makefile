@@ -22,7 +22,7 @@ demo: .venv/made ## probe a real multithreaded program and show what it costs
 	$(BIN)/python -m uprobes.command.demo
 
 test: .venv/made ## every test but the torture
-	$(BIN)/pytest -m "not torture"
+	$(BIN)/pytest -m "not torture" --timeout 900
 
 check: .venv/made ## the quick tests, under two minutes
 	$(BIN)/pytest -q -m "not slow and not torture"
