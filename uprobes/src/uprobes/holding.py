@@ -19,7 +19,7 @@ from uprobes import lifetimes, ptrace
 from uprobes.errors import ProbeError
 from uprobes.fatal import deliver
 from uprobes.guard.keeper import AREA
-from uprobes.guard.rescue import Remains, adopt
+from uprobes.guard.rescue import Remains, adopt, unfinished_guards
 from uprobes.ptrace import WALL, Event, Request
 from uprobes.retiring import retire
 from uprobes.signals import AGAIN, is_group_stop
@@ -220,6 +220,23 @@ class Holding:
         process.forget_remains()
         self.release(held)
         return remains
+
+    def unmap_unfinished(self, process: "Process") -> None:
+        """Unmap guards that a tracer did not live to finish."""
+
+        def unmap(tracee: Tracee) -> None:
+            process.caller = tracee
+            try:
+                for start in unfinished:
+                    process.call("munmap", start, AREA)
+            except (OSError, ProbeError):
+                return
+            finally:
+                process.caller = None
+
+        unfinished = unfinished_guards(process.pid, process.memory)
+        if unfinished:
+            self.with_one(process, unmap)
 
     def _leave_guard(self, tracee: Tracee, base: int) -> None:
         """Step a thread that is in the guard's handler until it is out.

@@ -141,6 +141,7 @@ class Session:
         base = find_guard(self.pid, process.memory)
         if base is not None:
             self.remains = self._engine.holding.clean_up(process, base)
+        self._engine.holding.unmap_unfinished(process)
         installer = self._engine.installer
         for installed in adopt_installed(process):
             if not installed.stays:

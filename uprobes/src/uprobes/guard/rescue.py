@@ -51,6 +51,25 @@ def find_guard(pid: int, memory: "ProcessMemory") -> int | None:
     return None
 
 
+def unfinished_guards(pid: int, memory: "ProcessMemory") -> list[int]:
+    """Return where guards stand whose maker was killed before it had installed their handler.
+
+    They have our size, and nothing of ours in the header yet.
+    """
+    found = []
+    for mapping in read_mappings(pid):
+        size = mapping.end - mapping.start
+        if mapping.path or mapping.inode or mapping.permissions != "r-xp" or size % AREA:
+            continue
+        for start in range(mapping.start, mapping.end, AREA):
+            with contextlib.suppress(ProbeError):
+                begin = memory.read(start, len(layout.MAGIC))
+                header = memory.read(start + layout.HEADER, layout.HEADER)
+                if not any(header) and (begin == layout.MAGIC or not any(begin)):
+                    found.append(start)
+    return found
+
+
 def adopt(process: "Process", base: int) -> Remains:
     """Fill a process's tables from the guard that a dead tracer left there.
 
