@@ -350,6 +350,7 @@ from ubp.programs import Count, Program
 pid, *specs = sys.argv[1:]
 programs = [(spec, Program(actions=(Count(),))) for spec in specs]
 with uprobes.attach(int(pid)) as target:
+    target.install(programs).remove()  # the guard is in: what is done before has no way back
     print("attached", flush=True)
     while True:
         target.install(programs).remove()

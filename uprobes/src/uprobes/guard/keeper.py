@@ -55,7 +55,13 @@ class Guard:
         process.memory.write(base + layout.HEADER, layout.MAGIC)
         guard._write(layout.POINTS_AT, base + layout.POINTS)
         guard._write(layout.FRAMES_AT, base + layout.FRAMES)
-        guard._take_over(swap_action(process, None))
+        # From here on what we have a thread do has a way back, should we die meanwhile.
+        process.guard = guard
+        try:
+            guard._take_over(swap_action(process, None))
+        except BaseException:
+            process.guard = None
+            raise
         return guard
 
     def _take_over(self, old: bytes) -> None:
