@@ -15,8 +15,8 @@ GRACE = 0.5
 """Seconds that such a process has to end by itself."""
 
 
-# A shell makes what it starts in the background ignore Ctrl-C, and that is inherited: tests that send
-# it to a program of theirs would wait for ever.
+# A shell makes what it starts in the background ignore Ctrl-C, and that is inherited: tests that
+# send it to a program of theirs would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
