@@ -15,9 +15,10 @@ GRACE = 0.5
 """Seconds that such a process has to end by itself."""
 
 
-# A shell makes what it starts in the background ignore Ctrl-C, and that is inherited: tests that
-# send it to a program of theirs would wait for ever.
+# What a shell starts in the background ignores Ctrl-C, what nohup starts the end of its terminal,
+# and that is inherited: tests that send these signals to a program of theirs would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def find_program(program, package):

@@ -38,7 +38,11 @@ def victim(build):
     try:
         for each in started:
             if each.alive:
-                each.check_untouched()
+                try:
+                    each.check_untouched()
+                except (AssertionError, OSError):
+                    if not each.ends_soon():  # what is ending has its memory to the last
+                        raise
     finally:
         for each in started:
             each.close()

@@ -117,6 +117,13 @@ class Victim:
         """Whether the victim runs still; who waits for it instead takes its tracer's stops."""
         return process_state(self.pid) not in (None, "Z", "X")
 
+    def ends_soon(self, patience=2.0):
+        """Tell whether the victim was about to end."""
+        end = time.monotonic() + patience
+        while self.alive and time.monotonic() < end:
+            time.sleep(0.01)
+        return not self.alive
+
     def check_untouched(self):
         """Fail where anything of ours is left in the running victim."""
         for task in Path(f"/proc/{self.pid}/task").glob("*"):
