@@ -315,7 +315,7 @@ class Holding:
             if not os.WIFSTOPPED(tracee.pending):
                 self.engine.on_stop(tracee.tid, tracee.pending)
 
-    def _free_caller(self, process: "Process") -> None:
+    def free_caller(self, process: "Process") -> None:
         """See to it that a held thread can make system calls without losing a signal."""
         while (tracee := process.stopped_tracee()) is not None and tracee.stopped_for == 2:
             if tracee.pending == BREAK_STATUS or not self._took_signal(tracee):
@@ -333,7 +333,7 @@ class Holding:
             self.engine.sleeping.unpark(tracee)
             self._settle(tracee)
         for process in list(self.engine.processes.values()):
-            self._free_caller(process)
+            self.free_caller(process)
             retire(self.engine, process)
         for tracee in list(self.engine.tracees.values()):
             if tracee is not self.engine.current:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from uprobes.process import Process
     from uprobes.sleeping import Parked
 
+FOR_SIGNAL = 2
 OUTSIDE_CALLS = frozenset({ptrace.Event.NONE, ptrace.Event.STOP})
 """The stops between two system calls; at all other events the thread is inside one, or ending."""
 # Looking a request up in its enumeration takes as long as passing it to the kernel.
@@ -178,7 +179,7 @@ class Tracee:
         """
         if self.pending is None:
             return 1
-        return 0 if self.pending >> 16 else 2
+        return 0 if self.pending >> 16 else FOR_SIGNAL
 
     def load(self) -> Registers:
         """Fetch the registers; raises OSError (ESRCH) when the thread is gone."""

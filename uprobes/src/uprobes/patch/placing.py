@@ -11,6 +11,7 @@ from uprobes.patch.installed import Installed
 from uprobes.patch.site import Site
 from uprobes.patch.threads import addresses_in_use, hits
 from uprobes.probe import ProbePoint
+from uprobes.tracee import FOR_SIGNAL
 
 if TYPE_CHECKING:
     from uprobes.process import Process
@@ -83,10 +84,13 @@ def unmap(process: "Process", installed: Installed, held: Iterable["Tracee"]) ->
     All threads are held.
     """
     used = addresses_in_use(process, held).tolist()
-    process.caller = process.stopped_tracee()
-    if process.caller is None or any(installed.arena.holds(address) for address in used):
-        process.caller = None
+    caller = process.stopped_tracee()
+    # One that is stopped for a signal would lose it, and the loop would wait for its stop for ever.
+    if caller is None or caller.stopped_for == FOR_SIGNAL:
         return False
+    if any(installed.arena.holds(address) for address in used):
+        return False
+    process.caller = caller
     try:
         for start, end in installed.mappings():
             process.call("munmap", start, end - start)
