@@ -239,7 +239,7 @@ class Engine:
             tracee.state, tracee.vforking = State.STOPPED, False
             event, number = status >> 16, os.WSTOPSIG(status)
             if event == Event.STOP:
-                if number in STOP_SIGNALS:
+                if number in STOP_SIGNALS and ptrace.stopped_with_group(tid):
                     tracee.interrupted = False
                     tracee.listen()
                 else:

@@ -314,6 +314,18 @@ def peek_one(tid: int, *, leave_end: bool = False) -> int:
     return take(tid, siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS], leave_end=leave_end)
 
 
+def stopped_with_group(tid: int) -> bool:
+    """Tell whether the program is still stopped as a whole (job control), as this thread stands.
+
+    What a held thread had reported may be over: continued meanwhile, it would listen for ever
+    (do_jobctl_trap in kernel/signal.c reports SIGTRAP then).
+    """
+    try:
+        return signal_info(tid).number != signal.SIGTRAP
+    except OSError:
+        return True
+
+
 def stands(tid: int) -> bool:
     """Tell whether a thread has a stop, or its end, to report; nothing is taken."""
     siginfo = (ctypes.c_int * (SIGINFO_SIZE // 4))()
