@@ -184,7 +184,8 @@ class Target(Session):
         """
         returning = returns and not self._returning
         self._returning = self._returning or returning
-        library = not self._watching and any(p.location.path != self._program for p in made.probes)
+        program = self._program
+        library = not self._watching and any(p.location.path != program for p in made.probes)
         if (made.pending or returning or library) and not self.detached:
             self._quietly(self._watch)
         return made
@@ -241,7 +242,8 @@ class Target(Session):
             )
         )
         installed.refused += refused
-        library = any(site.location.path != self._program for site in installed.sites)
+        program = self._program
+        library = any(site.location.path != program for site in installed.sites)
         if library and not self._watching:
             self._quietly(self._watch)
         return self._bind(installed)
