@@ -24,7 +24,7 @@ from uprobes.ptrace import WALL, Event, Request
 from uprobes.retiring import retire
 from uprobes.signals import AGAIN, is_group_stop
 from uprobes.status import signal_sets
-from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
+from uprobes.tracee import BREAK_STATUS, CALL_STOP, FOR_SIGNAL, State, Tracee
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
@@ -317,7 +317,7 @@ class Holding:
 
     def free_caller(self, process: "Process") -> None:
         """See to it that a held thread can make system calls without losing a signal."""
-        while (tracee := process.stopped_tracee()) is not None and tracee.stopped_for == 2:
+        while (tracee := process.stopped_tracee()) and tracee.stopped_for == FOR_SIGNAL:
             if tracee.pending == BREAK_STATUS or not self._took_signal(tracee):
                 return
             for held in self.quiesce([tracee]):

@@ -184,8 +184,8 @@ class Target(Session):
         """
         returning = returns and not self._returning
         self._returning = self._returning or returning
-        program = self._program
-        library = not self._watching and any(p.location.path != program for p in made.probes)
+        path = self._program
+        library = not self._watching and any(p.location.path != path for p in made.probes)
         if (made.pending or returning or library) and not self.detached:
             self._quietly(self._watch)
         return made
@@ -242,8 +242,8 @@ class Target(Session):
             )
         )
         installed.refused += refused
-        program = self._program
-        library = any(site.location.path != program for site in installed.sites)
+        path = self._program
+        library = any(site.location.path != path for site in installed.sites)
         if library and not self._watching:
             self._quietly(self._watch)
         return self._bind(installed)

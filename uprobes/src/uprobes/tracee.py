@@ -161,11 +161,6 @@ class Tracee:
         self.operands = OperandMemory(self.tid)
 
     @property
-    def ending(self) -> bool:
-        """Whether the thread is held at its last stop."""
-        return (self.pending or 0) >> 16 == ptrace.Event.EXIT
-
-    @property
     def may_call(self) -> bool:
         """Whether a system call of ours can be made at this stop: it has not begun one of its own,
         and will live.

@@ -11,7 +11,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import insn
-import ubp
 from insn import Method
 from ubp import Patch
 from uprobes.errors import ProbeError
@@ -21,9 +20,9 @@ from uprobes.patch import description
 from uprobes.patch.arena import Area, Arena
 from uprobes.patch.calls import CallTables
 from uprobes.patch.installed import Installed
+from uprobes.patch.placing import lead_point
 from uprobes.patch.shared import SEALS, SharedMemory, find_shared
 from uprobes.patch.site import Kind, Site
-from uprobes.probe import ProbePoint
 
 if TYPE_CHECKING:
     from uprobes.memory import ProcessMemory
@@ -184,7 +183,4 @@ def _know(process: "Process", installed: Installed) -> None:
             with contextlib.suppress(ProbeError, insn.InsnError):
                 if process.memory.read(site.address, len(trap)) == trap:
                     process.breakpoints.adopt({site.address: original})
-                    point = ProbePoint(process, site.address)
-                    instruction = process.decode(site.address)
-                    point.plan = ubp.Plan(instruction, Method.TRAP, resume=site.trampoline)
-                    process.points[site.address] = point
+                    lead_point(process, site)

@@ -7,6 +7,7 @@ import numpy as np
 
 import ubp
 from insn import Method, Reason
+from uprobes.errors import ProbeError
 from uprobes.patch.installed import Installed
 from uprobes.patch.site import Site
 from uprobes.patch.threads import addresses_in_use, hits
@@ -48,10 +49,8 @@ def place_traps(process: "Process", installed: Installed) -> None:
     sites = {site.address: site for site in installed.every if site.method is Method.TRAP}
     if not sites:
         return
-    for address, site in sites.items():
-        point = ProbePoint(process, address)
-        point.plan = ubp.Plan(process.decode(address), Method.TRAP, resume=site.trampoline)
-        process.points[address] = point
+    for site in sites.values():
+        lead_point(process, site)
     guard = process.guard
 
     def announce(originals: dict[int, bytes]) -> None:
@@ -63,6 +62,13 @@ def place_traps(process: "Process", installed: Installed) -> None:
     for address, error in failed.items():
         process.points.pop(address, None)
         installed.drop(sites[address], sites[address].refusal(_reason(error)))
+
+
+def lead_point(process: "Process", site: Site) -> None:
+    """Have whoever hits the breakpoint of a site sent to its trampoline."""
+    point = ProbePoint(process, site.address)
+    point.plan = ubp.Plan(process.decode(site.address), Method.TRAP, resume=site.trampoline)
+    process.points[site.address] = point
 
 
 def take_out(process: "Process", sites: Sequence[Site]) -> None:
@@ -94,7 +100,7 @@ def unmap(process: "Process", installed: Installed, held: Iterable["Tracee"]) ->
     try:
         for start, end in installed.mappings():
             process.call("munmap", start, end - start)
-    except (OSError, ubp.UbpError):
+    except (OSError, ProbeError):
         return False
     finally:
         process.caller = None
