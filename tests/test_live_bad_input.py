@@ -142,7 +142,7 @@ def where(target, permissions, path=None):
         (lambda target: (1 << 64) - 1, "not-mapped"),
         (lambda target: where(target, "rw-p", "[stack]"), "not-executable"),
         (lambda target: where(target, "r--p"), "not-executable"),
-        (lambda target: where(target, "--xp", "[vsyscall]"), "not-executable"),
+        (lambda target: where(target, "--xp", "[vsyscall]"), "vsyscall"),
     ],
 )
 def test_an_address_that_holds_no_code_to_probe(target, place, code):

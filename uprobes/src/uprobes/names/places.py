@@ -138,6 +138,7 @@ def run_time(spec: Spec, instances: Instances) -> Location:
             "the kernel itself executes this page and nothing can be written to it",
             spec=spec.source,
             address=address,
+            code="vsyscall",
             hint="probe the function that calls it",
         )
     if not mapping.executable:
