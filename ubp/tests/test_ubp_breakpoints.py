@@ -164,3 +164,19 @@ def test_breakpoints_longer_than_a_byte_are_hidden_at_every_edge(code, offset, s
         breakpoints.insert(BASE + offset)
     for start in range(max(len(text) - size, 0)):
         assert breakpoints.read(BASE + start, size) == text[start : start + size]
+
+
+def test_a_copy_gets_the_breakpoints_that_it_is_too_old_to_have(memory, breakpoints):
+    """A child that was forked before its parent's last breakpoints were put in."""
+    breakpoints.insert(BASE + 1)
+    child_memory = FakeMemory({BASE: memory.read(BASE, len(TEXT))})
+    breakpoints.insert_many([BASE + 5, BASE + 9])
+    child_memory.write(BASE + 9, b"\x01")  # and what it wrote there itself
+    child = ubp.Breakpoints(child_memory, TRAP)
+    child.inherit(breakpoints)
+    assert child.complete() == [BASE + 5]
+    assert child_memory.read(BASE, 10) == (
+        TEXT[:1] + TRAP + TEXT[2:5] + TRAP + TEXT[6:9] + b"\x01"
+    )
+    assert {each.address for each in child} == {BASE + 1, BASE + 5}
+    assert child.complete() == []

@@ -166,6 +166,30 @@ class Breakpoints:
         if removed:
             self._by_address = {**parent._removed, **self._by_address}
 
+    def complete(self) -> list[int]:
+        """Write those breakpoints that a copy of the memory lacks because it is older than they.
+
+        Return their addresses. Where the copy holds something else they are forgotten.
+        """
+        known = self._by_address
+        written: list[int] = []
+        other: list[int] = []
+
+        def choose(address: int, present: bytes) -> bytes | None:
+            if present == known[address]:
+                written.append(address)
+                return self.trap
+            if present != self.trap:
+                other.append(address)
+            return None
+
+        edits = Edits(self.memory)
+        places = [(address, len(self.trap)) for address in sorted(known)]
+        edits.decide(places, choose, lambda address, _error: other.append(address))
+        edits.write()
+        self.forget(other)
+        return written
+
     @property
     def removed(self) -> dict[int, bytes]:
         """The original bytes at addresses that had a breakpoint once and have none now."""

@@ -12,25 +12,27 @@ import numpy as np
 
 import insn
 import ssol
-import ubp
-from insn import Method
 from insn.forms import METHODS
-from uprobes.errors import (
-    ForeignBreakpoint,
-    NotExecutable,
-    NotMapped,
-    ProbeError,
-    Refused,
-)
+from uprobes.errors import NotExecutable, ProbeError
 from uprobes.location import Location
 from uprobes.maps import Mapping
-from uprobes.probe import HANDLER_METHODS, Probe, ProbePoint, ProbeState, Uretprobe, choose
+from uprobes.methods import HANDLER_METHODS, choose
+from uprobes.probe import Probe, ProbePoint, ProbeState, Uretprobe
 from uprobes.process import Process
+from uprobes.refusals import (
+    as_probe_error,
+    conflict,
+    no_return,
+    shadowed,
+    unfit,
+    unprobeable,
+)
 from uprobes.status import has_shadow_stack
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
 
+PLACED = frozenset((ProbeState.ARMED, ProbeState.PAUSED, ProbeState.DISABLED))
 FEW = 32
 """Up to so many new probe points are judged one by one."""
 
@@ -55,7 +57,7 @@ class Arming:
                 self._refuse(probe, no_return(location), refused)
                 continue
             if probe.returns and guarded:
-                self._refuse(probe, _shadowed(location), refused)
+                self._refuse(probe, shadowed(location), refused)
                 continue
             address = location.address
             if address in points:
@@ -76,7 +78,7 @@ class Arming:
         for address, error in failed.items():
             del points[address]
             for probe in made.pop(address).probes:
-                self._refuse(probe, _as_probe_error(error, probe.location), refused)
+                self._refuse(probe, as_probe_error(error, probe.location), refused)
         for point in made.values():
             for probe in point.probes:
                 probe.state = ProbeState.ARMED
@@ -125,7 +127,7 @@ class Arming:
                     hint="probe the program's own code",
                 )
             if error is None and not methods & _acceptable(probes):
-                error = _unprobeable(point, probes)
+                error = unprobeable(point, probes)
             if error is not None:
                 for probe in probes:
                     self._refuse(probe, error, refused)
@@ -163,9 +165,9 @@ class Arming:
 
     def _join(self, point: ProbePoint, probe: Probe, refused: list[ProbeError]) -> None:
         """Add a probe to a point that others made."""
-        together = (*point.probes, probe)
+        together = (*point.every, probe)
         if not choose(point.verdict, together):
-            self._refuse(probe, _unprobeable(point, (probe,)) or _conflict(probe), refused)
+            self._refuse(probe, unprobeable(point, (probe,)) or conflict(probe), refused)
             return
         if (
             probe.wanted is not None
@@ -173,10 +175,22 @@ class Arming:
             and point.plan.method is not probe.wanted
         ):
             point.process.drop_plans([point])
-        point.probes = together
+        error = self.wake(point)
+        if error is not None:
+            self._refuse(probe, as_probe_error(error, probe.location), refused)
+            return
+        point.probes = (*point.probes, probe)
         probe.point = point
         probe.failed = self.engine.failed
         probe.state = ProbeState.ARMED
+
+    @staticmethod
+    def wake(point: ProbePoint) -> Exception | None:
+        """Put the breakpoint of a point in again whose probes were all paused; return why not."""
+        breakpoints = point.process.breakpoints
+        if breakpoints.at(point.address) is not None:
+            return None
+        return breakpoints.insert_many([point.address]).get(point.address)
 
     @staticmethod
     def _refuse(probe: Probe, error: ProbeError, refused: list[ProbeError]) -> None:
@@ -189,11 +203,12 @@ class Arming:
         empty: dict[Process, list[ProbePoint]] = {}
         leaving: dict[ProbePoint, set[Probe]] = {}
         for probe in probes:
-            for point in self._points_of(probe):
+            for point in self.points_of(probe):
                 leaving.setdefault(point, set()).add(probe)
             probe.state = ProbeState.UNREGISTERED
         for point, gone in leaving.items():
             point.probes = tuple(p for p in point.probes if p not in gone)
+            point.paused = tuple(p for p in point.paused if p not in gone)
             if not point.probes:
                 empty.setdefault(point.process, []).append(point)
             if point.process.returns is not None:
@@ -203,23 +218,24 @@ class Arming:
         for process, points in empty.items():
             if process.ended:
                 continue
-            missing = process.breakpoints.remove_many([point.address for point in points])
+            standing = [p.address for p in points if process.breakpoints.at(p.address) is not None]
+            missing = process.breakpoints.remove_many(standing)
             for point in points:
                 if point.address in missing:
                     point.overwritten(missing[point.address].why, leaving[point])
-                if process.points.get(point.address) is point:
+                if not point.paused and process.points.get(point.address) is point:
                     del process.points[point.address]
-            process.drop_plans(points)
+            process.drop_plans([point for point in points if not point.paused])
 
-    def _points_of(self, probe: Probe) -> list[ProbePoint]:
+    def points_of(self, probe: Probe) -> list[ProbePoint]:
         """List the points that carry a probe: forks that are followed have copies of its own."""
         point, processes = probe.point, self.engine.processes.values()
         if point is None:
             return []
         if len(processes) == 1:
-            return [point] if probe.state in (ProbeState.ARMED, ProbeState.DISABLED) else []
+            return [point] if probe in point.every and probe.state in PLACED else []
         copies = (process.points.get(point.address) for process in processes)
-        return [copy for copy in copies if copy is not None and probe in copy.probes]
+        return [copy for copy in copies if copy is not None and probe in copy.every]
 
 
 BITS = {method: 1 << METHODS.index(method) for method in HANDLER_METHODS}
@@ -235,114 +251,3 @@ def _acceptable(probes: tuple[Probe, ...]) -> int:
         for method in probe.forbidden:
             bits &= ~BITS.get(method, 0)
     return bits
-
-
-def unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None:
-    """Say why memory can't hold a breakpoint, None when it can."""
-    if mapping is None:
-        return NotMapped(
-            "nothing is mapped there",
-            spec=spec,
-            address=address,
-            hint="`uprobes list` shows what can be probed",
-        )
-    if not mapping.executable:
-        return NotExecutable(
-            f"that memory ({mapping.path or 'anonymous'}, {mapping.permissions}) holds no code",
-            spec=spec,
-            address=address,
-            hint="probes go on instructions; name a function",
-        )
-    if mapping.shared and mapping.inode:
-        return NotExecutable(
-            "the code is mapped shared: a breakpoint would reach the file and other processes",
-            spec=spec,
-            address=address,
-            code="shared-mapping",
-            hint="map the file privately",
-        )
-    if mapping.writable:
-        return NotExecutable(
-            "the program itself can write to this code, and would not expect a breakpoint in it",
-            spec=spec,
-            address=address,
-            code="writable-code",
-            hint="probe a function in a file's text instead",
-        )
-    if mapping.path == "[vsyscall]":
-        return NotExecutable(
-            "the kernel emulates this page and nothing can be written to it",
-            spec=spec,
-            address=address,
-            code="vsyscall",
-            hint="probe the caller, or libc's function",
-        )
-    return None
-
-
-def _unprobeable(point: ProbePoint, probes: tuple[Probe, ...]) -> ProbeError | None:
-    """Say why an instruction can't be probed as these probes want, None when it can."""
-    address, spec = point.address, probes[0].location.spec
-    try:
-        verdict = point.verdict
-    except insn.InsnError as error:
-        return Refused(error.why, spec=spec, address=address, hint=error.hint, code=str(error.code))
-    except ProbeError as error:
-        error.spec = spec
-        return error
-    if choose(verdict, probes):
-        return None
-    method = next((p.wanted for p in probes if p.wanted is not None), None)
-    reason = verdict.why_not(method) if method is not None else verdict.why_not(Method.INLINE)
-    if reason is None:
-        return _conflict(probes[0])
-    way = f"by {method} " if method is not None else ""
-    return Refused(
-        f"`{verdict.instruction.text}` can't be probed {way}- {reason.why}",
-        spec=spec,
-        address=address,
-        hint=reason.hint,
-        code=reason.code,
-    )
-
-
-def _conflict(probe: Probe) -> ProbeError:
-    return Refused(
-        "every method that the instruction allows is forbidden, or another probe there forces one",
-        spec=probe.location.spec,
-        address=probe.location.address,
-        code="no-method-left",
-        hint="allow another method",
-    )
-
-
-def _as_probe_error(error: Exception, location: Location) -> ProbeError:
-    if isinstance(error, ubp.ForeignBreakpoint):
-        return ForeignBreakpoint(
-            error.why, spec=location.spec, address=location.address, hint=error.hint
-        )
-    if isinstance(error, ProbeError):
-        error.spec = location.spec
-        return error
-    return Refused(str(error), spec=location.spec, address=location.address)
-
-
-def no_return(location: Location) -> ProbeError:
-    """Say why the return of a function can't be probed."""
-    return ProbeError(
-        f"no return can be probed here: {location.no_return}",
-        spec=location.spec,
-        address=location.address,
-        hint="probe the entry only, or the functions it calls",
-        code="no-return",
-    )
-
-
-def _shadowed(location: Location) -> ProbeError:
-    return ProbeError(
-        "the hardware checks the return addresses of this process: one of ours would end it",
-        spec=location.spec,
-        address=location.address,
-        code="shadow-stack",
-        hint="start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK, or probe entries only",
-    )

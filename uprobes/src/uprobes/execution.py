@@ -56,7 +56,7 @@ class Execution:
 
         Many at once are admitted without a close look at each.
         """
-        probes = point.probes
+        probes = point.every
         self.engine.arming.disarm(probes)
         for probe in probes:
             probe.misses += 1

@@ -9,7 +9,8 @@ import ssol
 import ubp
 from insn import Fixups, Method, Reason, Relocated, Verdict
 from uprobes.errors import ProbeError
-from uprobes.probe import ProbePoint, choose
+from uprobes.methods import choose
+from uprobes.probe import ProbePoint
 
 if TYPE_CHECKING:
     from uprobes.area import AreaMapper
@@ -58,7 +59,7 @@ class Planning:
         verdict = point.verdict
         self.caller = caller
         try:
-            methods = choose(verdict, point.probes) or (Method.INLINE,)
+            methods = choose(verdict, point.every) or (Method.INLINE,)
             for method in methods:
                 try:
                     plan = self._plan(verdict, method)

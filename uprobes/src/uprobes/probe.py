@@ -11,6 +11,7 @@ from uprobes.errors import Overwritten, ProbeError
 from uprobes.hit import Hit, Return
 from uprobes.location import Location
 
+from uprobes.methods import NEEDS_TRACER, choose, preference
 if TYPE_CHECKING:
     from ubp import Plan
     from uprobes.maps import Mapping
@@ -26,17 +27,13 @@ class ProbeState(enum.StrEnum):
     PENDING = "pending"
     ARMED = "armed"
     DISABLED = "disabled"
+    PAUSED = "paused"
     REFUSED = "refused"
     GONE = "gone"
 
 
-HANDLER_METHODS = (Method.INLINE, Method.STEP, Method.BOOST, Method.EMULATE)
-"""The methods that can run a Python handler at the hit."""
-
-NEEDS_TRACER = Reason(
-    "needs-handler",
-    "a Python handler runs in the tracer, so each hit must stop the thread",
-    "count or record without a handler",
+REGISTERED = frozenset(
+    (ProbeState.ARMED, ProbeState.PAUSED, ProbeState.PENDING, ProbeState.DISABLED)
 )
 
 
@@ -116,7 +113,7 @@ class Probe:
     @property
     def registered(self) -> bool:
         """Whether the probe is in, or will be as soon as its object is mapped."""
-        return self.state in (ProbeState.ARMED, ProbeState.PENDING, ProbeState.DISABLED)
+        return self.state in REGISTERED
 
     @property
     def armed(self) -> bool:
@@ -242,6 +239,7 @@ class ProbePoint:
         self.address = address
         self.home: Mapping | None = None
         """The mapping that it was made in."""
+        "paused",
         self.probes: tuple[Probe, ...] = ()
         self._plan: Plan | None = None
         self.onward: ctypes.c_ulong | None = None
@@ -256,8 +254,11 @@ class ProbePoint:
 
     def copied(self, process: "Process") -> "ProbePoint":
         """Return the same for a copy of the process's memory; hits count for the same probes."""
+        """Those that a hit is for."""
+        self.paused: tuple[Probe, ...] = ()
         point = ProbePoint(process, self.address)
-        point.probes, point.short, point.unplanned = self.probes, self.short, self.unplanned
+        point.probes, point.paused = self.probes, self.paused
+        point.short, point.unplanned = self.short, self.unplanned
         point._verdict, point.plan, point.home = self._verdict, self.plan, self.home
         return point
 
@@ -274,6 +275,11 @@ class ProbePoint:
     @property
     def plan(self) -> "Plan | None":
         """How the instruction is executed, None before the first hit."""
+    @property
+    def every(self) -> "tuple[Probe, ...]":
+        """All of its probes, those that are paused included."""
+        return self.probes + self.paused
+
         return self._plan
 
     @plan.setter
@@ -294,7 +300,11 @@ class ProbePoint:
         """The method in use, or the one that the first hit will take."""
         if self.plan is not None:
             return self.plan.method
-        return choose(self.verdict, self.probes)[0]
+        return choose(self.verdict, self.every)[0]
+    def forget_verdict(self) -> None:
+        """Look at the instruction anew when it is needed: other code stands there."""
+        self._verdict = None
+
 
     def why_not(self) -> dict[Method, Reason]:
         """Say why each method cheaper than the one in use is not used."""
@@ -308,33 +318,6 @@ class ProbePoint:
                 "forbidden", "the probe forbids it, or forces another"
             )
         return reasons
-
-
-def preference(verdict: Verdict) -> tuple[Method, ...]:
-    """Order the methods by what a hit costs here, cheapest first.
-
-    Emulation that must read or write memory costs more system calls than letting a boosted copy do
-    it.
-    """
-    import insn
-
-    if verdict.allows(Method.EMULATE) and insn.only_moves_ip(verdict.instruction):
-        return (Method.EMULATE, Method.BOOST, Method.STEP, Method.INLINE)
-    return (Method.BOOST, Method.EMULATE, Method.STEP, Method.INLINE)
-
-
-def choose(verdict: Verdict, probes: tuple[Probe, ...]) -> tuple[Method, ...]:
-    """Return the methods that verdict and probes allow, the one to try first in front.
-
-    Probes at one address share one method: the first that forces one wins, and what any forbids is
-    not used. Empty when nothing is left.
-    """
-    forced = next((p.wanted for p in probes if p.wanted is not None), None)
-    if forced is not None and forced not in HANDLER_METHODS:
-        return ()
-    forbidden = {m for p in probes for m in p.forbidden}
-    order = (forced,) if forced is not None else preference(verdict)
-    return tuple(m for m in order if verdict.allows(m) and m not in forbidden)
 
 
 def _unhandled(_probe: Probe, error: Exception) -> None:

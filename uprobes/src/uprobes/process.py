@@ -8,7 +8,7 @@ import insn
 import ssol
 import ubp
 from insn import Verdict
-from uprobes import inject, ptrace
+from uprobes import copying, inject, ptrace
 from uprobes.area import AreaMapper
 from uprobes.attaching import read_status
 from uprobes.errors import CannotMap, ProbeError
@@ -242,57 +242,12 @@ class Process(Planning):
         self.no_calls = parent.no_calls
 
     def follow(self, parent: "Process", tid: int) -> None:
-        """Take over for good what a copy of the parent's memory holds of ours, `tid` its thread.
-
-        The copy was made a while ago: what the parent got since is not there, what it lost still
-        is.
-        """
-        self.inherited = None
-        kept = {*parent.points, *parent.internal}
-        self.breakpoints.remove_many(
-            [b.address for b in self.breakpoints if b.address not in kept]
-        )
-        self.points = {point.address: point.copied(self) for point in parent.points.values()}
-        for point in self.points.values():
-            if point.plan is not None and not self._has_copy(point.plan):
-                point.plan = None
-        self.unwinders = set(parent.unwinders)
-        self.sites = dict(parent.sites)
-        self.installed, self.calls = list(parent.installed), parent.calls
-        self._former = [area for area in parent.areas if self._has(area[0])]
-        self.unguarded = parent.unguarded
-        if parent.guard is not None and self._has(parent.guard.base):
-            self.guard = parent.guard.copied(self)
-        if parent.returns is not None and self._returns_to(parent.returns.trampoline):
-            self.returns = parent.returns.copied(self, tid)
-            self.internal[self.returns.trampoline] = self.returns.leave
-
-    def _returns_to(self, trampoline: int) -> bool:
-        """Tell whether the copy has its parent's trampoline; forget the entry where it has not."""
-        if self._has(trampoline):
-            return True
-        trap = self.machine.arch.breakpoint
-        if self.memory.read(trampoline, len(trap)) == trap:
-            return self.breakpoints.at(trampoline) is not None
-        self.breakpoints.forget([trampoline])
-        return False
-
-    def _has(self, address: int) -> bool:
-        mapping = mapping_at(self.mappings(), address)
-        return mapping is not None and mapping.executable and not mapping.path
-
-    def _has_copy(self, plan: ubp.Plan) -> bool:
-        copy = plan.copy
-        if copy is None:
-            return True
-        try:
-            return self.memory.read(copy.address, len(copy.code)) == copy.code
-        except ProbeError:
-            return False
+        """Take over for good what a copy of the parent's memory holds of ours, `tid` its thread."""
+        copying.follow(self, parent, tid)
 
     def reset(self) -> list["Probe"]:
         """Start anew after an exec; return the probes that went with the old memory."""
-        probes = [probe for point in self.points.values() for probe in point.probes]
+        probes = [probe for point in self.points.values() for probe in point.every]
         self.points.clear()
         self.internal.clear()
         self.copies.clear()

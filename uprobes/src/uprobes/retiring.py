@@ -31,7 +31,7 @@ def retire(engine: "Engine", process: Process) -> None:
     )
     for address, error in missing.items():
         if home is process and (point := process.points.get(address)) is not None:
-            point.overwritten(error.why, point.probes)
+            point.overwritten(error.why, point.every)
     if home.returns is not None:
         home.returns.restore(process)
     for tracee in list(process.tracees.values()):

@@ -14,6 +14,7 @@ from uprobes.errors import NoSuchProcess, ProbeError, TargetGone
 from uprobes.location import Location, Resolver
 from uprobes.patch.installed import Installed
 from uprobes.patch.site import Kind, Wanted
+from uprobes.pausing import pause, resume
 from uprobes.policies import Policy, Request
 from uprobes.predicate import compile_condition
 from uprobes.probe import Handler, Probe, ProbeState, Uprobe
@@ -199,6 +200,16 @@ class Target(Session):
         self._registrations.unregister(probes)
 
     @resting_collector()
+    def pause(self, probes: Iterable[Probe]) -> None:
+        """Take armed probes out for a while: they stay registered, and see no hit meanwhile."""
+        paused = list(probes)
+        self._quietly(lambda: pause(self._engine, paused))
+
+    def resume(self, probes: Iterable[Probe]) -> list[ProbeError]:
+        """Put those of paused probes back; return the errors of probes where that failed."""
+        paused = list(probes)
+        return self._tracer.call(lambda: resume(self._engine, paused))
+
     def install(
         self,
         programs: Iterable[tuple[str | int | Location, Program]],

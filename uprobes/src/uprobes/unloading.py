@@ -23,7 +23,7 @@ def unload(process: Process) -> list[Probe]:
     if process.guard is not None:
         process.guard.uncover(addresses)
     process.unwinders.clear()
-    probes = [p for point in lost for p in point.probes if p.belongs_to(process)]
+    probes = [p for point in lost for p in point.every if p.belongs_to(process)]
     for probe in probes:
         probe.state = ProbeState.GONE
     return probes

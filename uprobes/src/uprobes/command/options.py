@@ -10,7 +10,7 @@ from typing import IO
 
 from insn import Method
 from uprobes import ProbeError
-from uprobes.probe import HANDLER_METHODS
+from uprobes.methods import HANDLER_METHODS
 
 DEFAULT_TOP = 20
 IN_PROCESS = (Method.JUMP, Method.TRAP)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from insn import Method, Reason
 from ubp.programs import cells
-from uprobes.arming import no_return, unfit
 from uprobes.errors import ProbeError
 from uprobes.patch.displaced import Displaced, pops_arguments
 from uprobes.patch.installed import Installed
 from uprobes.patch.shared import PAGE
 from uprobes.patch.site import Kind, Site, Wanted, program_of, refusal
+from uprobes.refusals import no_return, unfit
 
 if TYPE_CHECKING:
     from uprobes.process import Process
@@ -23,6 +23,11 @@ POPS = Reason(
     "pops-arguments",
     "the function takes its arguments off the stack when it returns, so its place there is lost",
     "use a handler: target.uretprobe",
+)
+EXITS_ONLY = Reason(
+    "needs-exits",
+    "Go moves the stacks of its goroutines, and ends programs whose return addresses it can't name",
+    "use a handler: target.uretprobe, which sees the return instructions",
 )
 OCCUPIED = Reason(
     "occupied",
@@ -78,6 +83,8 @@ def fit(
             error = refusal(location, HANDLED)
         if error is None and item.kind is Kind.RETURN and location.no_return:
             error = no_return(location)
+        if error is None and item.kind is Kind.RETURN and location.exits_only:
+            error = refusal(location, EXITS_ONLY)
         if error is not None:
             refused.append(error)
             continue

@@ -1,0 +1,68 @@
+"""A fork that is followed: what its copy of the memory holds of ours becomes its own."""
+
+from typing import TYPE_CHECKING
+
+import ubp
+from uprobes.errors import ProbeError
+from uprobes.maps import mapping_at
+
+if TYPE_CHECKING:
+    from uprobes.process import Process
+
+
+def follow(child: "Process", parent: "Process", tid: int) -> None:
+    """Take over for good what the memory of a child holds of ours, `tid` its only thread.
+
+    The copy was made a while ago: what the parent got since is put in, what it lost is taken out.
+    """
+    child.inherited = None
+    standing = (a for a in parent.points if parent.breakpoints.at(a) is not None)
+    kept = {*standing, *parent.internal}
+    child.breakpoints.remove_many([b.address for b in child.breakpoints if b.address not in kept])
+    written = child.breakpoints.complete()
+    child.points = {
+        address: point.copied(child)
+        for address, point in parent.points.items()
+        if address not in kept or child.breakpoints.at(address) is not None
+    }
+    for point in child.points.values():
+        if point.plan is not None and not _has_copy(child, point.plan):
+            point.plan = None
+    child.unwinders = set(parent.unwinders)
+    child.sites = dict(parent.sites)
+    child.installed, child.calls = list(parent.installed), parent.calls
+    child.take_areas([area for area in parent.areas if _has(child, area[0])])
+    child.unguarded = parent.unguarded
+    if parent.guard is not None and _has(child, parent.guard.base):
+        child.guard = parent.guard.copied(child)
+        if written:
+            child.guard.cover({})
+    if parent.returns is not None and _returns_to(child, parent.returns.trampoline):
+        child.returns = parent.returns.copied(child, tid)
+        child.internal[child.returns.trampoline] = child.returns.leave
+
+
+def _returns_to(child: "Process", trampoline: int) -> bool:
+    """Tell whether the copy has its parent's trampoline; forget the entry where it has not."""
+    if _has(child, trampoline):
+        return True
+    trap = child.machine.arch.breakpoint
+    if child.memory.read(trampoline, len(trap)) == trap:
+        return child.breakpoints.at(trampoline) is not None
+    child.breakpoints.forget([trampoline])
+    return False
+
+
+def _has(child: "Process", address: int) -> bool:
+    mapping = mapping_at(child.mappings(), address)
+    return mapping is not None and mapping.executable and not mapping.path
+
+
+def _has_copy(child: "Process", plan: ubp.Plan) -> bool:
+    copy = plan.copy
+    if copy is None:
+        return True
+    try:
+        return child.memory.read(copy.address, len(copy.code)) == copy.code
+    except ProbeError:
+        return False
