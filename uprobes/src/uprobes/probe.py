@@ -10,8 +10,8 @@ from insn import Instruction, Method, Reason, Verdict
 from uprobes.errors import Overwritten, ProbeError
 from uprobes.hit import Hit, Return
 from uprobes.location import Location
-
 from uprobes.methods import NEEDS_TRACER, choose, preference
+
 if TYPE_CHECKING:
     from ubp import Plan
     from uprobes.maps import Mapping
@@ -26,8 +26,8 @@ class ProbeState(enum.StrEnum):
     UNREGISTERED = "unregistered"
     PENDING = "pending"
     ARMED = "armed"
-    DISABLED = "disabled"
     PAUSED = "paused"
+    DISABLED = "disabled"
     REFUSED = "refused"
     GONE = "gone"
 
@@ -226,6 +226,7 @@ class ProbePoint:
         "address",
         "home",
         "onward",
+        "paused",
         "probes",
         "process",
         "short",
@@ -239,8 +240,9 @@ class ProbePoint:
         self.address = address
         self.home: Mapping | None = None
         """The mapping that it was made in."""
-        "paused",
         self.probes: tuple[Probe, ...] = ()
+        """Those that a hit is for."""
+        self.paused: tuple[Probe, ...] = ()
         self._plan: Plan | None = None
         self.onward: ctypes.c_ulong | None = None
         """Where a thread can simply go on after a hit, None when there is more to do."""
@@ -254,13 +256,16 @@ class ProbePoint:
 
     def copied(self, process: "Process") -> "ProbePoint":
         """Return the same for a copy of the process's memory; hits count for the same probes."""
-        """Those that a hit is for."""
-        self.paused: tuple[Probe, ...] = ()
         point = ProbePoint(process, self.address)
         point.probes, point.paused = self.probes, self.paused
         point.short, point.unplanned = self.short, self.unplanned
         point._verdict, point.plan, point.home = self._verdict, self.plan, self.home
         return point
+
+    @property
+    def every(self) -> "tuple[Probe, ...]":
+        """All of its probes, those that are paused included."""
+        return self.probes + self.paused
 
     def overwritten(self, why: str, probes: Iterable[Probe]) -> None:
         """Note with its probes that the breakpoint was not there any more when it was taken out."""
@@ -275,11 +280,6 @@ class ProbePoint:
     @property
     def plan(self) -> "Plan | None":
         """How the instruction is executed, None before the first hit."""
-    @property
-    def every(self) -> "tuple[Probe, ...]":
-        """All of its probes, those that are paused included."""
-        return self.probes + self.paused
-
         return self._plan
 
     @plan.setter
@@ -287,6 +287,10 @@ class ProbePoint:
         self._plan = plan
         resume = None if plan is None else plan.resume
         self.onward = None if resume is None else ctypes.c_ulong(resume)
+
+    def forget_verdict(self) -> None:
+        """Look at the instruction anew when it is needed: other code stands there."""
+        self._verdict = None
 
     @property
     def verdict(self) -> Verdict:
@@ -301,10 +305,6 @@ class ProbePoint:
         if self.plan is not None:
             return self.plan.method
         return choose(self.verdict, self.every)[0]
-    def forget_verdict(self) -> None:
-        """Look at the instruction anew when it is needed: other code stands there."""
-        self._verdict = None
-
 
     def why_not(self) -> dict[Method, Reason]:
         """Say why each method cheaper than the one in use is not used."""

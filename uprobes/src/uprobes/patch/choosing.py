@@ -24,11 +24,6 @@ POPS = Reason(
     "the function takes its arguments off the stack when it returns, so its place there is lost",
     "use a handler: target.uretprobe",
 )
-EXITS_ONLY = Reason(
-    "needs-exits",
-    "Go moves the stacks of its goroutines, and ends programs whose return addresses it can't name",
-    "use a handler: target.uretprobe, which sees the return instructions",
-)
 OCCUPIED = Reason(
     "occupied",
     "one is installed there already",
@@ -83,8 +78,6 @@ def fit(
             error = refusal(location, HANDLED)
         if error is None and item.kind is Kind.RETURN and location.no_return:
             error = no_return(location)
-        if error is None and item.kind is Kind.RETURN and location.exits_only:
-            error = refusal(location, EXITS_ONLY)
         if error is not None:
             refused.append(error)
             continue
