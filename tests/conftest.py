@@ -14,12 +14,8 @@ def build(tmp_path_factory, needs):
 
     def build(name):
         if name not in built:
-            compiler = (
-                needs("g++", package="g++")
-                if (live.VICTIMS / f"{name}.cpp").exists()
-                else needs("gcc", package="gcc")
-            )
-            built[name] = live.build(name, directory, compiler)
+            program, package = live.compiler_of(name)
+            built[name] = live.build(name, directory, needs(program, package=package))
         return built[name]
 
     return build

@@ -23,8 +23,42 @@ FLAGS = {"openmp": ["-fopenmp"]}
 """What a compiler needs besides the usual."""
 
 
+COMPILERS = {".go": ("go", "golang-go"), ".cpp": ("g++", "g++"), ".c": ("gcc", "gcc")}
+"""What compiles a victim, and the Debian package that has it."""
+
+
+def compiler_of(name):
+    """Give the program that compiles a victim, and its package."""
+    return next(c for end, c in COMPILERS.items() if (VICTIMS / f"{name}{end}").exists())
+
+
+def build_go(name, directory, go, *options):
+    """Compile `victims/NAME.go` with nothing but what Go brings; return the program."""
+    program = directory / name
+    own = {
+        "GOCACHE": str(directory / "go-cache"),
+        "GOPROXY": "off",
+        "GOTOOLCHAIN": "local",
+        "GO111MODULE": "off",
+        "CGO_ENABLED": "0",
+    }
+    done = subprocess.run(
+        [go, "build", *options, "-o", str(program), str(VICTIMS / f"{name}.go")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **own},
+    )
+    assert done.returncode == 0, done.stderr
+    return program
+
+
 def build(name, directory, gcc):
-    """Compile `victims/NAME.c` (or .cpp, and .S beside it) into a directory; return the program."""
+    """Compile `victims/NAME.c` (or .cpp, .go, and .S beside it) into a directory; return the
+    program.
+    """
+    if (VICTIMS / f"{name}.go").exists():
+        return build_go(name, directory, gcc)
     program = directory / name
     sources = [VICTIMS / f"{name}{end}" for end in (".c", ".cpp", ".S")]
     sources = [str(source) for source in sources if source.exists()]

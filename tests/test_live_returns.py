@@ -13,14 +13,22 @@ pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 RETURNED, UNWOUND, LOST = Outcome.RETURNED, Outcome.UNWOUND, Outcome.LOST
 
 
-def probed_returns(victim, names, *argv, program="returns", **how):
+def probed_exits(victim, names, *argv):
+    """Do as `probed_returns` does, with probes on return instructions."""
+    return probed_returns(victim, names, *argv, exits=True)
+
+
+def probed_returns(victim, names, *argv, program="returns", exits=False, **how):
     """Put return probes on functions; return what was said, the end, and the returns seen."""
     started = victim(program, *argv)
     seen = {name: [] for name in names}
     with uprobes.attach(started.pid, **how) as target:
         for name in names:
             target.uretprobe(
-                started.spec(name), seen[name].append, save=lambda hit: hit.registers["rdi"]
+                started.spec(name),
+                seen[name].append,
+                save=lambda hit: hit.registers["rdi"],
+                exits=exits,
             )
         status = live.run_to_the_end(target, started)
         assert not target.failures, target.failures
@@ -205,22 +213,27 @@ def test_backtraces_show_the_real_return_addresses(victim):
 
 
 @pytest.mark.parametrize("way", ["name", "address", "object"])
-def test_returns_in_go_programs_are_refused_and_entries_are_not(victim, way):
+def test_returns_in_go_programs_are_seen_without_touching_the_stack(victim, way):
     """Case R-1: Go moves stacks, and ends programs in which it finds a strange return address."""
-    started = victim("go")
+    started = victim("looks_like_go")
     spec = started.spec("probed")
+    seen = []
     with uprobes.attach(started.pid) as target:
+        with pytest.raises(uprobes.ProbeError, match="Go moves the stacks") as refused:
+            target.record(spec, ["time"], returns=True)
+        assert refused.value.code == "needs-exits"
         if way == "object":
-            wanted = uprobes.Uretprobe(started.pid, started.points["probed"])
-            refused = target.register_probes([wanted]).refused
+            probe = uprobes.Uretprobe(started.pid, started.points["probed"], seen.append)
+            assert target.register_probes([probe]).refused == []
         else:
-            made = target.register("go:probed" if way == "name" else spec, returns=True)
-            refused = made.refused
-        assert [error.code for error in refused] == ["no-return"]
-        assert "Go moves the stacks" in refused[0].why
+            named = "looks_like_go:probed" if way == "name" else spec
+            probe = target.register(named, seen.append, returns=True).probes[0]
         entries = target.register(spec).probes
         status = live.run_to_the_end(target, started)
-    assert (status.code, [p.hits for p in entries]) == (0, [100])
+    assert (status.code, [entry.hits for entry in entries]) == (0, [100])
+    assert started.finish()[0] == ["sum 100"]
+    assert [(ret.outcome, ret.value) for ret in seen] == [(RETURNED, n) for n in range(1, 101)]
+    assert (probe.hits, probe.entry_hits, probe.misses) == (100, 100, 0)
 
 
 @pytest.mark.parametrize("method", [None, "step", "inline"])
@@ -292,3 +305,76 @@ def test_programs_with_a_hardware_shadow_stack_get_no_return_probes(victim, monk
         entry = target.register(started.spec("factorial_sum")).probes[0]
         status = live.run_to_the_end(target, started)
     assert (status.code, entry.hits) == (0, 6)
+
+
+def test_exits_of_a_function_are_probed_on_request_and_a_shadow_stack_agrees(victim, monkeypatch):
+    """Case R-12: with the words of a kernel that has them on; not every CPU can."""
+    started = victim("returns", "recursion", 20)
+    monkeypatch.setattr(arming, "has_shadow_stack", lambda tid: True)
+    seen = []
+    with uprobes.attach(started.pid) as target:
+        probe = target.uretprobe(
+            "returns:factorial_sum", seen.append, save=lambda hit: hit.arg(0), exits=True
+        ).probes[0]
+        status = live.run_to_the_end(target, started)
+    assert (status.code, probe.entry_hits, probe.hits) == (0, 21, 21)
+    assert [(ret.saved, ret.value, ret.outcome) for ret in seen] == [
+        (n, n * (n + 1) // 2, RETURNED) for n in range(21)
+    ]
+
+
+def test_longjmp_past_a_function_whose_exits_are_probed_is_told(victim):
+    said, _, seen = probed_exits(victim, ["jumps_out", "calls_jumper"], "longjmp", 100)
+    assert said[-1] == "done longjmp"
+    for name in ("jumps_out", "calls_jumper"):
+        assert set(outcomes(seen[name])) <= {RETURNED, UNWOUND, LOST}
+        assert outcomes(seen[name])[UNWOUND] >= 99
+
+
+def test_exits_are_seen_in_each_thread_by_each_method(victim):
+    for method in (None, *live.METHODS):
+        forbid = [] if method is None else [m for m in live.METHODS if m != method]
+        started = victim("returns", "threads", 50)
+        counts = Counter()
+        with uprobes.attach(started.pid) as target:
+            made = target.register(
+                "returns:leaf",
+                lambda ret, counts=counts: counts.update([ret.outcome]),
+                returns=True,
+                exits=True,
+                forbid=forbid,
+            )
+            status = live.run_to_the_end(target, started)
+        assert status.code == 0
+        if made.probes:
+            assert counts == {RETURNED: 400}
+        else:
+            assert [error.code for error in made.refused] == ["no-method-left"]
+
+
+def test_exits_go_with_their_probe_and_come_back_with_it(victim):
+    started = victim("returns", "recursion", 20)
+    with uprobes.attach(started.pid) as target:
+        made = target.register("returns:factorial_sum", returns=True, exits=True)
+        assert len(live.changed_text(started.pid)) > 1
+        made.unregister()
+        assert live.changed_text(started.pid) == []
+        assert target.register_probes(made.probes).refused == []
+        status = live.run_to_the_end(target, started)
+    assert (status.code, made.probes[0].hits) == (0, 21)
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"),
+    [
+        ("returns:factorial_sum+4", "no-return"),
+        ("libc:abort", "no-exits"),
+        ("libc:setjmp", "tail-call"),
+    ],
+)
+def test_functions_whose_exits_are_not_all_known_are_refused_and_left_alone(victim, spec, code):
+    started = victim("returns", "recursion", 5)
+    with uprobes.attach(started.pid) as target:
+        refused = target.register(spec, returns=True, exits=True).refused
+        assert [error.code for error in refused] == [code]
+        assert len(live.changed_text(started.pid)) <= 1, "more than what tells of libraries"

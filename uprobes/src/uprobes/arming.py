@@ -14,6 +14,7 @@ import insn
 import ssol
 from insn.forms import METHODS
 from uprobes.errors import NotExecutable, ProbeError
+from uprobes.exits import exits_of, place_exits
 from uprobes.location import Location
 from uprobes.maps import Mapping
 from uprobes.methods import HANDLER_METHODS, choose
@@ -47,16 +48,24 @@ class Arming:
         """Register probes at their locations; return the refused ones' errors, each also in
         `probe.error`.
         """
+        left, refused = place_exits(process, list(wanted), self._arm, self.disarm)
+        refused += self._arm(process, left)
+        self.disarm(each for p, _ in left if not p.armed for each in exits_of(p))
+        return refused
+
+    def _arm(self, process: Process, wanted: Sequence[tuple[Probe, Location]]) -> list[ProbeError]:
+        """Register probes whose exits, where they need any, are in."""
         refused: list[ProbeError] = []
         points = process.points
         fresh: dict[int, tuple[Probe, ...]] = {}
-        guarded = any(probe.returns for probe, _ in wanted) and has_shadow_stack(process.pid)
+        exchanging = {probe for probe, _ in wanted if probe.returns and not exits_of(probe)}
+        guarded = bool(exchanging) and has_shadow_stack(process.pid)
         for probe, location in wanted:
             probe.location = location
-            if probe.returns and location.no_return:
+            if probe in exchanging and location.no_return:
                 self._refuse(probe, no_return(location), refused)
                 continue
-            if probe.returns and guarded:
+            if probe in exchanging and guarded:
                 self._refuse(probe, shadowed(location), refused)
                 continue
             address = location.address
@@ -71,7 +80,7 @@ class Arming:
         # own trap.
         points.update(made)
         self._guard(process)
-        if any(probe.returns for probe, _ in wanted):
+        if exchanging:
             self._open_returns(process)
         guard = process.guard
         failed = process.breakpoints.insert_many(made, None if guard is None else guard.cover)
@@ -179,7 +188,8 @@ class Arming:
         if error is not None:
             self._refuse(probe, as_probe_error(error, probe.location), refused)
             return
-        point.probes = (*point.probes, probe)
+        # Where a function consists of its return alone, it is entered before it is left.
+        point.probes = tuple(sorted((*point.probes, probe), key=lambda each: each.comes_last))
         probe.point = point
         probe.failed = self.engine.failed
         probe.state = ProbeState.ARMED
@@ -202,10 +212,14 @@ class Arming:
         """Unregister probes; threads that are executing under one are not disturbed."""
         empty: dict[Process, list[ProbePoint]] = {}
         leaving: dict[ProbePoint, set[Probe]] = {}
-        for probe in probes:
+        listed = list(probes)
+        listed += [each for probe in listed for each in exits_of(probe)]
+        for probe in listed:
             for point in self.points_of(probe):
                 leaving.setdefault(point, set()).add(probe)
             probe.state = ProbeState.UNREGISTERED
+            if isinstance(probe, Uretprobe):
+                probe.calls.forget()
         for point, gone in leaving.items():
             point.probes = tuple(p for p in point.probes if p not in gone)
             point.paused = tuple(p for p in point.paused if p not in gone)

@@ -15,7 +15,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from uprobes import ptrace
+from uprobes import ptrace, waits
+from uprobes.calls import lose_calls
 from uprobes.errors import ProbeError
 from uprobes.inject import check_end
 from uprobes.probe import ProbeState
@@ -163,7 +164,8 @@ class Lifetimes:
             return
         if process.returns is not None:
             process.returns.all_gone(tracee)
-            engine.sleeping.run_unheld(tracee)
+        lose_calls(process, tracee)
+        engine.sleeping.run_unheld(tracee)
         gone = process.reset()
         for probe in gone:
             if probe.belongs_to(process):
@@ -261,6 +263,8 @@ class Lifetimes:
         engine.tracees.pop(tracee.tid, None)
         process.tracees.pop(tracee.tid, None)
         if not process.tracees and engine.processes.get(process.pid) is process:
+            lose_calls(process, tracee)
+            engine.sleeping.run_unheld(tracee)
             del engine.processes[process.pid]
             process.end()
 

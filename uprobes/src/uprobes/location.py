@@ -14,8 +14,11 @@ class Location:
     """One probe point of one process, with the names it goes by.
 
     `address` is the run-time address. `elf_address` and `file_offset` are the other two ways to
-    count; `function_address` and `function_size` bound the function around it (0 when unknown).
-    `no_return` says why a return probe can't stand there, and is empty where it can.
+    count; `function_address` and `function_size` bound the function around it (0 when unknown), and
+    `offset` is where in it, 0 where the function itself is probed: in Go behind its stack check.
+    `no_return` says why a return probe can't stand there, and is empty where it can. `exits_only`
+    says that the return address must not be touched: returns are seen at the return instructions.
+    `tight` says that the stack need not have room for anything of ours there.
     """
 
     address: int
@@ -29,6 +32,8 @@ class Location:
     function_address: int = 0
     function_size: int = 0
     no_return: str = ""
+    exits_only: bool = False
+    tight: bool = False
 
 
 @dataclass(frozen=True, slots=True)

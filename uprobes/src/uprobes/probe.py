@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ssol
 from insn import Instruction, Method, Reason, Verdict
+from uprobes.calls import Calls
 from uprobes.errors import Overwritten, ProbeError
 from uprobes.hit import Hit, Return
 from uprobes.location import Location
@@ -48,6 +49,8 @@ class Probe:
     """
 
     returns = False
+    comes_last = False
+    """Whether it runs after the other probes at its place."""
 
     def __init__(
         self,
@@ -166,7 +169,8 @@ class Uretprobe(Probe):
     """A probe on a function's return: `handler(ret)` gets value, outcome and time of each call.
 
     `save(hit)` runs at the entry; what it gives is `ret.saved`. `entry_hits` counts entries, `hits`
-    the returns.
+    the returns. `exits` asks for probes on the return instructions instead of an exchanged return
+    address, as functions of Go get in any case.
     """
 
     returns = True
@@ -182,8 +186,14 @@ class Uretprobe(Probe):
         method: Method | str | None = None,
         forbid: Collection[Method | str] = (),
         sleeps: bool = False,
+        exits: bool = False,
     ) -> None:
         self.save = save
+        self.wants_exits = exits
+        self.exits: tuple[Probe, ...] = ()
+        """The probes on its return instructions; none where the return address is exchanged."""
+        self.calls = Calls(self)
+        """The calls under way that those will end."""
         self.entry_hits = 0
         self.last_miss: Exception | None = None
         """Why the last call that was missed could not be followed."""
@@ -203,7 +213,10 @@ class Uretprobe(Probe):
             return
         saved = None if self.save is None else self.save(hit)
         try:
-            hit.process.open_returns(hit.tracee).enter(hit, self, saved)
+            if self.exits:
+                self.calls.enter(hit, saved)
+            else:
+                hit.process.open_returns(hit.tracee).enter(hit, self, saved)
         except (ProbeError, ssol.SsolError) as error:
             self.misses += 1
             self.last_miss = error

@@ -51,9 +51,13 @@ class Keywords(TypedDict, total=False):
 
 
 class ReturnKeywords(Keywords, total=False):
-    """The same for return probes: `save(hit)` runs at each entry, what it gives is `ret.saved`."""
+    """The same for return probes: `save(hit)` runs at each entry, what it gives is `ret.saved`.
+
+    `exits` asks for probes on the return instructions, the stack left alone.
+    """
 
     save: Callable[[Hit], object] | None
+    exits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class ProbeOptions:
     method: Method | str | None = None
     forbid: Collection[Method | str] = ()
     sleeps: bool = False
+    exits: bool = False
 
     def make(self, pid: int, location: Location) -> Probe:
         """Make the probe for one location."""
@@ -80,6 +85,7 @@ class ProbeOptions:
                 method=self.method,
                 forbid=self.forbid,
                 sleeps=self.sleeps,
+                exits=self.exits,
             )
         else:
             probe = Uprobe(

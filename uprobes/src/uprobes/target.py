@@ -132,6 +132,7 @@ class Target(Session):
             method=options.get("method"),
             forbid=options.get("forbid", ()),
             sleeps=options.get("sleeps", False),
+            exits=options.get("exits", False),
         )
 
     def _put(

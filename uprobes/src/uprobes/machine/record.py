@@ -78,6 +78,10 @@ class Machine:
     def index(self) -> dict[str, int]:
         """The word of each register."""
         return {name: number for number, name in enumerate(self.names)}
+    goroutine: int
+    """Where Go keeps the goroutine that a thread runs, counted from the thread pointer; the bounds
+    of its stack come first in it (runtime/runtime2.go).
+    """
 
 
 def machine_of_host() -> Machine:

@@ -90,6 +90,7 @@ X86_64 = Machine(
         220: "semtimedop",
         232: "epoll_wait",
         281: "epoll_pwait",
+    goroutine=-8,
         441: "epoll_pwait2",
     },
 )

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from insn.elf import Image
 from uprobes.machine.return_readers import LANDING, READERS
+from uprobes.names.go import is_go
 
 RETURNS_TWICE = frozenset(
     [
@@ -39,15 +40,10 @@ UNWINDERS = frozenset(
 """The functions that walk the stack (Itanium C++ ABI: Exception Handling, level I)."""
 UNWINDER = b"_Unwind_"
 
-GO_SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo")
-GO_MARK = b"\xff Go buildinf:"
-"""What the Go linker puts before its build information (debug/buildinfo)."""
-
 OFFSET = "a return probe needs the first instruction of a function"
 ENTRY = "nothing called the entry of a program: it has no return address"
 READS = "it reads its return address to learn where it is, and would find ours"
 TWICE = "it returns twice to the same address"
-GO = "Go moves the stacks of its goroutines, and ends programs whose return addresses it can't name"
 NOT_CALLED = "by its unwind entry, no return address is known to be on top of the stack there"
 
 
@@ -61,7 +57,7 @@ def no_return(image: Image, address: int, offset: int, name: str | None) -> str:
 def no_returns(image: Image, addresses: Sequence[int], names: Sequence[str]) -> dict[int, str]:
     """Say of which functions the returns can't be probed and why, by file address."""
     if is_go(image):
-        return dict.fromkeys(addresses, GO)
+        return {}  # their returns are seen without touching the stack
     frames = image.frames
     wanted = np.array(addresses, np.uint64)
     uncalled = wanted[np.isin(wanted, frames.starts[~frames.entered])]
@@ -101,13 +97,6 @@ def _readers(image: Image, addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def _words(code: NDArray[np.uint8], at: NDArray[np.intp]) -> NDArray[np.uint32]:
     """Read four bytes at each offset."""
     return np.ascontiguousarray(code[at[:, None] + np.arange(4)]).view("<u4").reshape(-1)
-
-
-def is_go(image: Image) -> bool:
-    """Tell whether a file was made by the Go linker."""
-    if image.sections:
-        return any(image.section(name) is not None for name in GO_SECTIONS)
-    return any(GO_MARK in image.loaded(s) for s in image.segments if not s.executable)
 
 
 def unwinders(image: Image) -> list[int]:

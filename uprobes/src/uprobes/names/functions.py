@@ -19,6 +19,7 @@ from uprobes.names.debug import separate_symbols
 from uprobes.names.demangle import demangle, without_parameters
 from uprobes.names.dynamic import Dynamic
 from uprobes.names.entries import no_returns, unwinders
+from uprobes.names.go import check_size, is_go
 from uprobes.names.spec import Kind, Spec, quote, quote_object
 
 _INDIRECT = SymbolKind.INDIRECT_FUNCTION.value
@@ -85,6 +86,18 @@ class Functions:
     def no_returns(self) -> dict[int, str]:
         """Why the returns of some functions can't be probed, by address."""
         return no_returns(self.image, self.addresses, self.names)
+
+    @cached_property
+    def go(self) -> bool:
+        """Whether the Go linker made the file: its return addresses must stay as they are."""
+        return is_go(self.image)
+
+    def lead(self, start: int) -> int:
+        """Return how far behind its first byte a function's probe point is.
+
+        What comes before is Go's check of the stack, which may run twice in one call.
+        """
+        return check_size(self.image, start) if self.go else 0
 
     @cached_property
     def restartable(self) -> list[tuple[int, int]]:

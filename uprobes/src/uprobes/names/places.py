@@ -72,18 +72,24 @@ def named(instance: Instance, address: int, spec: str) -> Location:
     elf_address = address - instance.bias
     around = instance.functions.around(elf_address)
     name, start, size = around if around is not None else (None, 0, 0)
+    functions = instance.functions
+    offset = elf_address - start if start else 0
+    lead = functions.lead(start) if start else 0
+    offset = 0 if offset == lead else offset
     return Location(
         address,
         spec,
         instance.name,
         instance.path,
         name,
-        elf_address - start if start else 0,
+        offset,
         elf_address,
         instance.image.offset_of(elf_address),
         start + instance.bias if start else 0,
         size,
-        no_return(instance.image, elf_address, elf_address - start if start else 0, name),
+        no_return(instance.image, elf_address, offset, name),
+        functions.go,
+        functions.go and not lead,
     )
 
 
@@ -106,6 +112,8 @@ def entry(instance: Instance, address: int, spec: str) -> Location | None:
         address,
         functions.sizes[index],
         functions.no_returns.get(elf_address, ""),
+        functions.go,
+        functions.go and not functions.lead(elf_address),
     )
 
 
@@ -226,8 +234,9 @@ def _indices(spec: Spec, instance: Instance) -> list[int]:
 def _location(spec: Spec, instance: Instance, index: int) -> Location:
     functions = instance.functions
     start = functions.addresses[index]
-    address = start + spec.number
-    offset = instance.image.offset_of(address) if spec.number else start + instance.first_offset
+    lead = functions.lead(start)
+    address = start + (spec.number or lead)
+    offset = instance.image.offset_of(address) if spec.number else address + instance.first_offset
     return Location(
         address + instance.bias,
         spec.source if spec.single else _own_spec(spec, instance, index),
@@ -240,6 +249,8 @@ def _location(spec: Spec, instance: Instance, index: int) -> Location:
         start + instance.bias,
         functions.sizes[index],
         OFFSET if spec.number else functions.no_returns.get(start, ""),
+        functions.go,
+        functions.go and not lead,
     )
 
 

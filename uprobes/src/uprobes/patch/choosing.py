@@ -24,6 +24,16 @@ POPS = Reason(
     "the function takes its arguments off the stack when it returns, so its place there is lost",
     "use a handler: target.uretprobe",
 )
+EXITS_ONLY = Reason(
+    "needs-exits",
+    "Go moves the stacks of its goroutines, and ends programs whose return addresses it can't name",
+    "use a handler: target.uretprobe, which sees the return instructions",
+)
+TIGHT = Reason(
+    "no-room",
+    "a function of Go that does not check its stack may have too little of it left for a program",
+    "use a handler: target.uprobe",
+)
 OCCUPIED = Reason(
     "occupied",
     "one is installed there already",
@@ -78,6 +88,10 @@ def fit(
             error = refusal(location, HANDLED)
         if error is None and item.kind is Kind.RETURN and location.no_return:
             error = no_return(location)
+        if error is None and item.kind is Kind.RETURN and location.exits_only:
+            error = refusal(location, EXITS_ONLY)
+        if error is None and location.tight:
+            error = refusal(location, TIGHT)
         if error is not None:
             refused.append(error)
             continue
