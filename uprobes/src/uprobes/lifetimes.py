@@ -15,7 +15,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from uprobes import ptrace, waits
+from uprobes import ptrace
 from uprobes.calls import lose_calls
 from uprobes.errors import ProbeError
 from uprobes.inject import check_end
