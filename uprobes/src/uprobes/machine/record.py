@@ -70,6 +70,10 @@ class Machine:
     thread_pointer: str
     tid_offsets: tuple[int, ...]
     """Where C libraries keep a thread's number, counted from the thread pointer: those known."""
+    goroutine: int
+    """Where Go keeps the goroutine that a thread runs, counted from the thread pointer; the bounds
+    of its stack come first in it (runtime/runtime2.go).
+    """
     interrupted: Mapping[int, str] = field(default_factory=dict)
     """System calls that return EINTR when a tracer stops them, although no signal came (signal(7)).
     """
@@ -78,10 +82,6 @@ class Machine:
     def index(self) -> dict[str, int]:
         """The word of each register."""
         return {name: number for number, name in enumerate(self.names)}
-    goroutine: int
-    """Where Go keeps the goroutine that a thread runs, counted from the thread pointer; the bounds
-    of its stack come first in it (runtime/runtime2.go).
-    """
 
 
 def machine_of_host() -> Machine:

@@ -83,6 +83,7 @@ X86_64 = Machine(
     saved_ip=(2, 0xFFFF, 0x33),
     thread_pointer="fs_base",
     tid_offsets=(0x2D0, 0x38, 0x30),  # struct pthread of glibc; of musl, newer and older
+    goroutine=-8,
     interrupted={
         65: "semop",
         128: "rt_sigtimedwait",
@@ -90,7 +91,6 @@ X86_64 = Machine(
         220: "semtimedop",
         232: "epoll_wait",
         281: "epoll_pwait",
-    goroutine=-8,
         441: "epoll_pwait2",
     },
 )
