@@ -266,10 +266,12 @@ def test_it_forbids_to_be_looked_at(victim):
     assert (code, said[-1]) == (0, "sum 200")
 
 
-def test_it_becomes_itself_anew_all_the_time(victim):
+@pytest.mark.parametrize("how", [{}, {"method": "inline"}, {"returns": True}])
+def test_it_becomes_itself_anew_all_the_time(victim, how):
+    """Its exec waits for threads that we may be holding, and kills others in the midst of hits."""
     hostile = victim("hostile_reexecs", 60)
     with probed(hostile) as target:
-        by_name = target.register("hostile_reexecs:outer", lambda hit: None)
+        by_name = target.register("hostile_reexecs:outer", lambda hit: None, **how)
         code, _ = ended(target, hostile)
         assert len(by_name.probes) == 1
         assert by_name.probes[0].hits > 160

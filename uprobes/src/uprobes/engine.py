@@ -17,35 +17,33 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from insn import InsnError
-from uprobes import ptrace
+from uprobes import ptrace, waits
 from uprobes.arming import Arming
 from uprobes.errors import ProbeError, TargetGone
 from uprobes.execution import Execution
 from uprobes.fatal import deliver
 from uprobes.hit import Hit
 from uprobes.holding import Holding
+from uprobes.leaving import Leaving
 from uprobes.lifetimes import Lifetimes
 from uprobes.machine import Machine
 from uprobes.patch.installer import Installer
 from uprobes.placement import Placement
 from uprobes.probe import Probe, ProbePoint
 from uprobes.process import Process
-from uprobes.ptrace import (
+from uprobes.ptrace import CODE_WORD, Event, Request, TrapCode
+from uprobes.signals import AGAIN, Signals
+from uprobes.sleeping import Sleeping
+from uprobes.tracee import BREAK_STATUS, CALL_STOP, STOP_SIGNALS, State, Tracee
+from uprobes.waits import (
     CLD_TRAPPED,
-    CODE_WORD,
     P_ALL,
     PEEK_FLAGS,
     PEEKED_CODE,
     PEEKED_STATUS,
     PEEKED_TID,
     POLL_FLAGS,
-    Event,
-    Request,
-    TrapCode,
 )
-from uprobes.signals import AGAIN, Signals
-from uprobes.sleeping import Sleeping
-from uprobes.tracee import BREAK_STATUS, CALL_STOP, STOP_SIGNALS, State, Tracee
 
 TIMED_EVERY = 16
 """One hit in so many is timed."""
@@ -89,6 +87,7 @@ class Engine:
         self.signals = Signals(self)
         self.arming = Arming(self)
         self.holding = Holding(self)
+        self.leaving = Leaving(self)
         self.installer = Installer(self)
         self.execution = Execution(self)
         self.execute = self.execution.execute
@@ -118,10 +117,9 @@ class Engine:
 
     def _take_stops(self) -> None:
         tracees, waiting, turns = self.tracees, self._waiting, self.turns
-        stop = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
-        siginfo = (ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))()
+        stop, siginfo = ((ctypes.c_int * (ptrace.SIGINFO_SIZE // 4))() for _ in range(2))
         getsiginfo, by_kernel = int(Request.GETSIGINFO), int(TrapCode.KERNEL)
-        peek, request, one = ptrace.peek, ptrace.request, ptrace.P_PID
+        peek, request, one = waits.peek, ptrace.request, waits.P_PID
         clock, references = time.perf_counter_ns, sys.getrefcount
         getregs, pokeuser, cont = int(Request.GETREGS), int(Request.POKEUSER), int(Request.CONT)
         getsigmask, mask = int(Request.GETSIGMASK), (ctypes.c_uint64 * 1)()
@@ -151,9 +149,9 @@ class Engine:
                 or tracee.step is not None
             ):
                 code, status = stop[PEEKED_CODE], stop[PEEKED_STATUS]
-                leave_end = code in ptrace.ENDS and self.lifetimes.leaves_end(tid)
+                leave_end = code in waits.ENDS and self.lifetimes.leaves_end(tid)
                 with contextlib.suppress(ProcessLookupError):
-                    self.on_stop(tid, ptrace.take(tid, code, status, leave_end=leave_end))
+                    self.on_stop(tid, waits.take(tid, code, status, leave_end=leave_end))
                 continue
             turn += 1
             begun = 0 if turn % TIMED_EVERY else clock()
@@ -315,6 +313,8 @@ class Engine:
         first = point.plan is None
         if first and tracee.process.wants_reclaim:
             self.holding.reclaim(tracee.process, tracee)
+            if tracee.state is State.GONE:
+                return
         registers, machine = tracee.registers, tracee.machine
         try:
             plan = point.plan or tracee.process.plan(point, tracee)

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from uprobes import ptrace
+from uprobes import ptrace, waits
 from uprobes.errors import ProbeError
 from uprobes.guard.keeper import IGNORE, current_handler
 from uprobes.inject import check_end
@@ -70,6 +70,8 @@ def _may_be_fatal(tracee: Tracee, number: int) -> bool:
 def _leave(engine: "Engine", tracee: Tracee, number: int) -> None:
     """Leave the process of a thread that is about to end it, and let it do that."""
     process = tracee.process
+    if ptrace.signal_info(tracee.tid).of_event:
+        return  # killed while we looked at it: this is its last stop, which is on its way
     tracee.flush()
     others = engine.holding.quiesce([t for t in process.tracees.values() if t is not tracee])
     try:
@@ -114,7 +116,7 @@ def _same_stop(tracee: Tracee) -> Iterator[None]:
     ptrace.tgkill(tracee.pid, tid, info.number)
     while True:
         ptrace.call(Request.CONT, tid)
-        status = ptrace.peek_one(tid)
+        status = waits.peek_one(tid)
         check_end(tracee, status)
         if status >> 16 == 0 and os.WSTOPSIG(status) == info.number:
             break

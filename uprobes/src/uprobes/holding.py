@@ -8,34 +8,32 @@ Rules:
 
 import contextlib
 import errno
+import functools
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from insn import Flow
-from uprobes import lifetimes, ptrace
+from uprobes import lifetimes, ptrace, waits
+from uprobes.alarm import Alarm
 from uprobes.errors import ProbeError
 from uprobes.fatal import deliver
-from uprobes.guard.keeper import AREA
-from uprobes.guard.rescue import Remains, adopt, unfinished_guards
 from uprobes.ptrace import WALL, Event, Request
-from uprobes.retiring import retire
 from uprobes.signals import AGAIN, is_group_stop
-from uprobes.status import signal_sets
-from uprobes.tracee import BREAK_STATUS, CALL_STOP, FOR_SIGNAL, State, Tracee
+from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
+from uprobes.tracer import BELL
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
     from uprobes.process import Process
 
-LONGEST_HANDLER = 1_000_000
-"""More instructions than the guard's handler ever executes."""
 AT_REST = frozenset({State.STOPPED, State.PARKED, State.GONE})
 """What a thread does that needs no asking to stop."""
 REST_EVERY, REST = 16, 0.0003
 """After so many steps in place so many seconds are left to the threads that were held."""
+LOOK_AROUND_S = 0.02
+"""How long a thread that was asked to stop is waited for without a look at the others."""
 TRIES = 100
 """How often a thread is asked to stop that stops for signals instead."""
 BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
@@ -47,6 +45,11 @@ class Holding:
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
         self._steps_in_place = 0
+        self._alarm = Alarm(BELL, LOOK_AROUND_S)
+
+    def close(self) -> None:
+        """Give back what it holds; called in the tracing thread when it is done."""
+        self._alarm.close()
 
     def step_in_place(self, tracee: Tracee, address: int) -> None:
         """Execute an instruction where it stands while every other thread of the process is held.
@@ -59,6 +62,8 @@ class Holding:
         is_call = step.plan.instruction.flow is Flow.SYSTEM_CALL
         others = self.quiesce([t for t in process.tracees.values() if t is not tracee])
         try:
+            if tracee.state is State.GONE:
+                return  # killed by one of the others, whose exec we have waited for
             onward, status = self._step_lifted(tracee, address, is_call=is_call)
             if onward is AGAIN:
                 tracee.step = None
@@ -130,18 +135,26 @@ class Holding:
                 tracee.remember()
             elif tracee.state not in AT_REST and not tracee.vforking:
                 # Asked to stop when it stands already, it would stop again as soon as it goes on.
-                if not ptrace.stands(tracee.tid):
+                if not waits.stands(tracee.tid):
                     tracee.interrupt()
                 tracee.interrupted = True
                 waiting.add(tracee.tid)
+        with self._alarm.ringing() if waiting else contextlib.nullcontext():
+            self._await_stops(waiting, held)
+        return held
+
+    def _await_stops(self, waiting: set[int], held: list[Tracee]) -> None:
+        """Wait for the stops of threads that were asked; whom they gave birth to joins them."""
         while waiting:
             tid = waiting.pop()
             try:
                 leave_end = self.engine.lifetimes.leaves_end(tid)
-                status = ptrace.peek_one(tid, leave_end=leave_end)
+                status = waits.peek_one(
+                    tid, leave_end=leave_end, meanwhile=functools.partial(self._let_end, tid)
+                )
             except OSError:
                 continue  # it ended, and that was seen already
-            if not os.WIFSTOPPED(status):
+            if not os.WIFSTOPPED(status) or status >> 16 == Event.EXIT:
                 self.engine.on_stop(tid, status)
                 waiting &= self.engine.tracees.keys()
                 continue
@@ -158,7 +171,20 @@ class Holding:
                         and lifetimes.thread_group(child) is not None
                     ):
                         waiting.add(child)
-        return held
+
+    def _let_end(self, waiting_for: int) -> None:
+        """Let threads end that were killed while we hold them: somebody may be waiting for that.
+
+        A thread in execve kills all others and waits for their ends (de_thread in fs/exec.c), one
+        that dumps core for their last stops (fs/coredump.c); neither stops before.
+        """
+        waited = self.engine.tracees.get(waiting_for)
+        for tracee in list(waited.process.tracees.values()) if waited else ():
+            if tracee is waited or (end := waits.ending(tracee.tid)) is None:
+                continue
+            tracee.pending = None
+            with contextlib.suppress(ProcessLookupError):
+                self.engine.on_stop(tracee.tid, waits.take(tracee.tid, *end))
 
     @contextlib.contextmanager
     def held(self, process: "Process") -> Iterator[list[Tracee]]:
@@ -197,77 +223,10 @@ class Holding:
                     # A signal's own stop, which no system call of ours may use up.
                     self.engine.on_stop(tracee.tid, status)
 
-    def _took_signal(self, tracee: Tracee) -> bool:
-        """Let a thread have the signal for which it stopped before it could stop for us.
-
-        A system call that it made for us at such a stop would take the signal from it.
-        """
-        status = tracee.pending
-        if tracee.state is not State.STOPPED or status is None or status >> 16:
-            return False
-        tracee.pending = None
-        self.engine.on_stop(tracee.tid, status)
-        return tracee.tid in self.engine.tracees
-
-    def clean_up(self, process: "Process", base: int) -> Remains:
-        """Undo what a dead tracer left in a process that we have just attached to."""
-        held = list(process.tracees.values())
-        self.quiesce(held)
-        for tracee in held:
-            self._leave_guard(tracee, base)
-        remains = adopt(process, base)
-        retire(self.engine, process)
-        process.forget_remains()
-        self.release(held)
-        return remains
-
-    def unmap_unfinished(self, process: "Process") -> None:
-        """Unmap guards that a tracer did not live to finish."""
-
-        def unmap(tracee: Tracee) -> None:
-            process.caller = tracee
-            try:
-                for start in unfinished:
-                    process.call("munmap", start, AREA)
-            except (OSError, ProbeError):
-                return
-            finally:
-                process.caller = None
-
-        unfinished = unfinished_guards(process.pid, process.memory)
-        if unfinished:
-            self.with_one(process, unmap)
-
-    def _leave_guard(self, tracee: Tracee, base: int) -> None:
-        """Step a thread that is in the guard's handler until it is out.
-
-        SIGTRAP is blocked in there, and a step with it blocked makes the kernel forget the handler
-        (force_sig_info in kernel/signal.c); the return from the handler blocks again what was.
-        """
-        if tracee.state is not State.STOPPED or tracee.pending is None:
-            return
-        tid, machine = tracee.tid, tracee.machine
-        restorer = machine.assemble_guard(base).restorer
-        mask, ip = None, 0
-        for _ in range(LONGEST_HANDLER):
-            before, ip = ip, tracee.load()[machine.ip]
-            if not base <= ip < base + AREA:
-                if mask is not None and before < restorer:
-                    ptrace.set_signal_mask(tid, mask)  # on to the program's own handler
-                return
-            if mask is None:
-                mask = ptrace.signal_mask(tid)
-                ptrace.set_signal_mask(tid, mask & ~(1 << (signal.SIGTRAP - 1)))
-            ptrace.call(Request.SINGLESTEP, tid)
-            _, status = os.waitpid(tid, WALL)
-            if not os.WIFSTOPPED(status):
-                self.engine.on_stop(tid, status)
-                return
-
     def release(self, tracees: Iterable[Tracee]) -> None:
         """Let threads that were held go on, each with what it had reported."""
         for tracee in list(tracees):
-            if tracee is self.engine.current:
+            if tracee is self.engine.current and tracee.state is State.STOPPED:
                 # Whoever took its stop lets it go.
                 tracee.state, tracee.pending = State.RUNNING, None
             elif tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
@@ -301,48 +260,3 @@ class Holding:
                 raise
         finally:
             self.release(others)
-
-    def _settle(self, tracee: Tracee) -> None:
-        """Let a thread report the breakpoint that it has hit, if it stopped for us first.
-
-        The trap is pending then, and would end a program that has no breakpoint any more.
-        """
-        while tracee.state is State.STOPPED and (tracee.pending or 0) >> 16 == Event.STOP:
-            if not signal_sets(tracee.tid).get("SigPnd", 0) >> (signal.SIGTRAP - 1) & 1:
-                return
-            ptrace.call(Request.CONT, tracee.tid)
-            tracee.pending = ptrace.peek_one(tracee.tid)
-            if not os.WIFSTOPPED(tracee.pending):
-                self.engine.on_stop(tracee.tid, tracee.pending)
-
-    def free_caller(self, process: "Process") -> None:
-        """See to it that a held thread can make system calls without losing a signal."""
-        while (tracee := process.stopped_tracee()) and tracee.stopped_for == FOR_SIGNAL:
-            if tracee.pending == BREAK_STATUS or not self._took_signal(tracee):
-                return
-            for held in self.quiesce([tracee]):
-                self._settle(held)
-
-    def let_go(self) -> None:
-        """Leave every process and let all threads run on without us; the loop ends."""
-        for process in list(self.engine.processes.values()):
-            for installed in list(process.installed):
-                if not installed.stays:
-                    self.engine.installer.remove(process, installed)
-        for tracee in self.quiesce(list(self.engine.tracees.values())):
-            self.engine.sleeping.unpark(tracee)
-            self._settle(tracee)
-        for process in list(self.engine.processes.values()):
-            self.free_caller(process)
-            retire(self.engine, process)
-        for tracee in list(self.engine.tracees.values()):
-            if tracee is not self.engine.current:
-                self.engine.sleeping.run_unheld(tracee)
-            status = tracee.pending or 0
-            number = 0 if status >> 16 else os.WSTOPSIG(status)
-            tracee.detach(0 if number == CALL_STOP else number)
-        self.engine.tracees.clear()
-        for process in list(self.engine.processes.values()):
-            process.end()
-        self.engine.processes.clear()
-        self.engine.finished = True

@@ -15,7 +15,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from uprobes import ptrace
+from uprobes import ptrace, waits
 from uprobes.calls import lose_calls
 from uprobes.errors import ProbeError
 from uprobes.inject import check_end
@@ -243,7 +243,7 @@ class Lifetimes:
         """
         if tid not in self.engine.tracees:
             with contextlib.suppress(OSError):
-                self.engine.on_stop(tid, ptrace.peek_one(tid))
+                self.engine.on_stop(tid, waits.peek_one(tid))
 
     def _await_newborns(self, pid: int) -> None:
         """Take in the threads of a process that have not reported their first stop yet."""

@@ -6,22 +6,12 @@ here.
 
 import ctypes
 import enum
-import errno
 import os
 import signal
 from dataclasses import dataclass
 
 WALL = 0x40000000
 """Wait for clones and for children alike (wait(2))."""
-WNOTHREAD = 0x20000000
-"""Wait only for tracees and children of the calling thread, so that a program that uses us keeps
-its own.
-"""
-
-WAIT_FLAGS = WALL | WNOTHREAD
-PEEK_FLAGS = WAIT_FLAGS | 0x0100_0000 | os.WEXITED | os.WSTOPPED
-"""Wait for ends and stops, and leave them as they are (WNOWAIT)."""
-POLL_FLAGS = PEEK_FLAGS | os.WNOHANG
 
 
 class Request(enum.IntEnum):
@@ -35,6 +25,7 @@ class Request(enum.IntEnum):
     SETREGS = 13
     DETACH = 17
     SYSCALL = 24
+    GETREGSET = 0x4204
     GETEVENTMSG = 0x4201
     GETSIGINFO = 0x4202
     SETSIGINFO = 0x4203
@@ -94,15 +85,14 @@ FOLLOW = (
 """The options every tracee gets: births, exec and exit are always seen."""
 
 SIGINFO_SIZE = 128
-CLD_EXITED, CLD_KILLED, CLD_DUMPED = 1, 2, 3
-ENDS = (CLD_EXITED, CLD_KILLED, CLD_DUMPED)
 CODE_WORD = 2
 """Where `si_code` is in a siginfo_t of ints."""
 _GETSIGINFO = int(Request.GETSIGINFO)
 SI_TKILL = -6
+NT_X86_XSTATE = 0x202
+MOST_VECTOR_STATE = 1 << 14
 SYS_RT_TGSIGQUEUEINFO = 297
 
-_blocking = ctypes.CDLL(None, use_errno=True)
 _quick = ctypes.PyDLL(None, use_errno=True)
 
 request = ctypes.PyDLL(None).ptrace
@@ -111,17 +101,6 @@ request = ctypes.PyDLL(None).ptrace
 No argument types are declared, which makes a call three times as fast: addresses and words must be
 ctypes objects, everything else an int that fits 32 bits.
 """
-
-peek = ctypes.CDLL(None).waitid
-"""waitid itself: it leaves the stop to be waited for (`PEEK_FLAGS`), and a signal ends the wait.
-
-A stop that was waited for has lost its signal: if we are killed then, the thread goes on behind its
-breakpoint as if nothing had been there. One that was only looked at keeps the signal, and the guard
-gets it. The siginfo goes into a ctypes object; `PEEKED_…` say which of its ints hold what.
-"""
-P_ALL, P_PID = 0, 1
-PEEKED_CODE, PEEKED_TID, PEEKED_STATUS = 2, 4, 6
-CLD_TRAPPED = 4
 
 _untyped = ctypes.PyDLL(None, use_errno=True).ptrace
 _ptrace = _quick.ptrace
@@ -253,6 +232,14 @@ def leave_call(tid: int) -> int:
     return status
 
 
+def vector_state(tid: int) -> bytes:
+    """Return the vector and floating-point state of a stopped thread, as XSAVE lays it out."""
+    buffer = ctypes.create_string_buffer(MOST_VECTOR_STATE)
+    where = (ctypes.c_uint64 * 2)(ctypes.addressof(buffer), MOST_VECTOR_STATE)
+    call(Request.GETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(where))
+    return buffer.raw[: where[1]]
+
+
 def rseq_area(tid: int) -> int:
     """Return where a stopped thread has registered its rseq area; 0 where it has not, or the kernel
     can't say (before 5.13).
@@ -287,33 +274,6 @@ def send_again(pid: int, tid: int, info: SignalInfo) -> None:
     tgkill(pid, tid, info.number)
 
 
-def interruptible_wait(number: int) -> None:
-    """Let a signal end `wait_any` early: an empty C handler, without SA_RESTART, that Python never
-    sees.
-    """
-    nothing = ctypes.cast(_blocking.abs, ctypes.c_void_p)
-    _blocking.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    _blocking.signal.restype = ctypes.c_void_p
-    if _blocking.signal(number, nothing) == ctypes.c_void_p(-1).value:
-        raise OSError(errno.EINVAL, f"no handler for signal {number}")
-    _blocking.siginterrupt(number, 1)
-
-
-def peek_one(tid: int, *, leave_end: bool = False) -> int:
-    """Wait until a thread stops or ends, and return its wait status.
-
-    The stop stays to be waited for where it is a signal's; every other stop is taken, and the end
-    unless it is to be left.
-    Raises ChildProcessError when the thread is none of ours.
-    """
-    siginfo = (ctypes.c_int * (SIGINFO_SIZE // 4))()
-    while _blocking.waitid(P_PID, tid, siginfo, PEEK_FLAGS):
-        number = ctypes.get_errno()
-        if number != errno.EINTR:
-            raise OSError(number, f"waiting for {tid}: {os.strerror(number)}")
-    return take(tid, siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS], leave_end=leave_end)
-
-
 def stopped_with_group(tid: int) -> bool:
     """Tell whether the program is still stopped as a whole (job control), as this thread stands.
 
@@ -324,24 +284,3 @@ def stopped_with_group(tid: int) -> bool:
         return signal_info(tid).number != signal.SIGTRAP
     except OSError:
         return True
-
-
-def stands(tid: int) -> bool:
-    """Tell whether a thread has a stop, or its end, to report; nothing is taken."""
-    siginfo = (ctypes.c_int * (SIGINFO_SIZE // 4))()
-    return _blocking.waitid(P_PID, tid, siginfo, POLL_FLAGS) == 0 and siginfo[PEEKED_TID] != 0
-
-
-def take(tid: int, code: int, status: int, *, leave_end: bool = False) -> int:
-    """Return the wait status of a stop or end that was looked at, and take it.
-
-    A signal's stop stays to be waited for, and so does an end with `leave_end`.
-    """
-    if code == CLD_TRAPPED and not status >> 7:
-        return status << 8 | 0x7F
-    if leave_end and code in ENDS:
-        return status << 8 if code == CLD_EXITED else status | (code == CLD_DUMPED) << 7
-    taken, status = os.waitpid(tid, WALL | os.WNOHANG)
-    if not taken:
-        raise ProcessLookupError(errno.ESRCH, f"thread {tid} was killed meanwhile")
-    return status

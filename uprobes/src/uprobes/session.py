@@ -125,6 +125,7 @@ class Session:
         finally:
             self._engine.placement.close()
             self._engine.sleeping.close()
+            self._engine.holding.close()
             self._wake.set()
 
     def _take_in(self, tids: list[int]) -> None:
@@ -140,8 +141,8 @@ class Session:
             self._engine.lifetimes.without_leader(self.pid)
         base = find_guard(self.pid, process.memory)
         if base is not None:
-            self.remains = self._engine.holding.clean_up(process, base)
-        self._engine.holding.unmap_unfinished(process)
+            self.remains = self._engine.leaving.clean_up(process, base)
+        self._engine.leaving.unmap_unfinished(process)
         installer = self._engine.installer
         for installed in adopt_installed(process):
             if not installed.stays:
@@ -202,7 +203,7 @@ class Session:
         if not self.detached:
             self.detached = True
             self._held = False
-            self._quietly(self._engine.holding.let_go)
+            self._quietly(self._engine.leaving.let_go)
         # A handler, or another thread, may have begun it: whoever comes next waits for its end.
         if not self.in_handler:
             self._tracer.thread.join()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from uprobes import ptrace
+from uprobes import waits
 from uprobes.errors import TargetGone
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ def _hang_bell() -> None:
     global _bell_hung
     with _bell_lock:
         if not _bell_hung:
-            ptrace.interruptible_wait(BELL)
+            waits.interruptible_wait(BELL)
             _bell_hung = True
 
 

@@ -265,7 +265,7 @@ class Installer:
                     take_out(process, installed.every)
                 if process.calls is not None:
                     process.calls.give_up(process, installed.arena)
-                self.engine.holding.free_caller(process)
+                self.engine.leaving.free_caller(process)
                 if unmap(process, installed, held):
                     break
         else:
