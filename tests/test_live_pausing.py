@@ -27,14 +27,17 @@ def byte_at(ticks):
         return memory.read(1)
 
 
-@pytest.mark.parametrize("returns", [False, True], ids=["entry", "return"])
+WAYS = {"entry": {}, "return": {"returns": True}, "exit": {"returns": True, "exits": True}}
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", [None, *live.METHODS])
-def test_a_paused_probe_sees_no_hit_and_is_back_at_once(victim, method, returns):
+def test_a_paused_probe_sees_no_hit_and_is_back_at_once(victim, method, way):
     ticks = victim("ticks", THREADS)
     original = byte_at(ticks)
     with uprobes.attach(ticks.pid) as target:
         (probe,) = target.register(
-            ticks.spec("tick"), lambda hit: None, returns=returns, method=method
+            ticks.spec("tick"), lambda hit: None, method=method, **WAYS[way]
         ).probes
         ticks.go()
         ticks.wait_for("running")
@@ -49,7 +52,7 @@ def test_a_paused_probe_sees_no_hit_and_is_back_at_once(victim, method, returns)
             waits = live.switches(ticks.pid)
             live.until(lambda w=waits: live.switches(ticks.pid) > w + 20, "it runs on")
             assert probe.hits <= seen + THREADS
-            if not returns:
+            if way != "return":
                 assert probe.hits == seen
             assert target.resume([probe]) == []
             assert (probe.state, probe.armed) == (ProbeState.ARMED, True)

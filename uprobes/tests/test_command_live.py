@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ CALLS = 100
 DOCUMENT = {"target", "elapsed_s", "hits", "misses", "lost", "probes", "refused"}
 PROBE = {
     "spec", "object", "function", "address", "instruction", "method", "why_not", "hits", "misses",
-    "cost_ns", "latency",
+    "cost_ns", "sampled", "latency",
 }  # fmt: skip
 
 
@@ -164,19 +165,32 @@ def test_an_object_is_waited_for_and_its_first_call_is_counted(compiled, waiting
     assert [probe["hits"] for probe in document["probes"]] == [CALLS + 1]
 
 
-def test_probes_over_the_budget_are_taken_out_and_told(uprobes_command):
-    script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exit 3"
-    done = uprobes_command(
-        "count",
-        "*",
-        "--max-overhead",
-        "1",
-        "--json",
-        "--",
-        shutil.which("dash") or "sh",
-        "-c",
-        script,
+LOOP = "i=0; while [ $i -lt 120000 ]; do i=$((i+1)); done; exit 3"
+
+
+def test_probes_over_the_budget_are_sampled_and_told(uprobes_command):
+    command = ["count", "*", "--max-overhead", "1", "--top", "0"]
+    shell = [shutil.which("dash") or "sh", "-c", LOOP]
+    done = uprobes_command(*command, "--json", "--", *shell)
+    assert done.returncode == 3
+    document = json.loads(done.stderr)
+    sampled = [probe for probe in document["probes"] if probe["sampled"] is not None]
+    assert sampled
+    for probe in sampled:
+        assert 0 < probe["sampled"]["share"] < 1
+        assert probe["sampled"]["estimate"] >= probe["hits"]
+    assert not [error for error in document["refused"] if error["code"] == "over-budget"]
+    done = uprobes_command(*command, "--", *shell)
+    assert done.returncode == 3
+    told = re.findall(
+        r"^\S+: sampled [\d.]+ % of the time: [\d,]+ hits seen, about [\d,]+$", done.stderr, re.M
     )
+    assert told
+
+
+def test_probes_that_even_the_shortest_window_makes_too_dear_are_taken_out(uprobes_command):
+    shell = [shutil.which("dash") or "sh", "-c", LOOP]
+    done = uprobes_command("count", "*", "--max-overhead", "0.001", "--json", "--", *shell)
     assert done.returncode == 3
     document = json.loads(done.stderr)
     over = {error["spec"] for error in document["refused"] if error["code"] == "over-budget"}

@@ -2,6 +2,7 @@
 
 from insn import Method
 from uprobes.attach import attach, spawn
+from uprobes.budget import Budget
 from uprobes.classic import (
     register_uprobe,
     register_uprobes,
@@ -40,6 +41,7 @@ from uprobes.policies import Request
 from uprobes.probe import Probe, ProbeState, Uprobe, Uretprobe
 from uprobes.recording.target import Target
 from uprobes.registration import Registration
+from uprobes.sampling import Sampling
 from uprobes.session import ExitStatus
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "AlreadyTraced",
     "Ambiguous",
     "BadSpec",
+    "Budget",
     "CannotMap",
     "ExitStatus",
     "ForeignBreakpoint",
@@ -70,6 +73,7 @@ __all__ = [
     "Registration",
     "Request",
     "Return",
+    "Sampling",
     "SpawnFailed",
     "Target",
     "TargetGone",

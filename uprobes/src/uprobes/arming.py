@@ -18,7 +18,7 @@ from uprobes.exits import exits_of, place_exits
 from uprobes.location import Location
 from uprobes.maps import Mapping
 from uprobes.methods import HANDLER_METHODS, choose
-from uprobes.probe import Probe, ProbePoint, ProbeState, Uretprobe
+from uprobes.probe import Probe, ProbePoint, ProbeState, Uretprobe, in_order
 from uprobes.process import Process
 from uprobes.refusals import (
     as_probe_error,
@@ -188,8 +188,7 @@ class Arming:
         if error is not None:
             self._refuse(probe, as_probe_error(error, probe.location), refused)
             return
-        # Where a function consists of its return alone, it is entered before it is left.
-        point.probes = tuple(sorted((*point.probes, probe), key=lambda each: each.comes_last))
+        point.probes = in_order((*point.probes, probe))
         probe.point = point
         probe.failed = self.engine.failed
         probe.state = ProbeState.ARMED

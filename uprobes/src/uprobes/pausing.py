@@ -2,7 +2,8 @@
 
 Rules:
 - a probe that is paused sees no hit; its breakpoint is out unless another probe needs it;
-- calls that were entered before still return to their return probe;
+- calls that were entered before still return to their return probe; those that would be seen at
+  return instructions, which are paused as well, are forgotten;
 - code that changed meanwhile is analysed anew.
 """
 
@@ -10,7 +11,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from uprobes.errors import Overwritten, ProbeError
-from uprobes.probe import Probe, ProbePoint, ProbeState
+from uprobes.exits import exits_of
+from uprobes.probe import Probe, ProbePoint, ProbeState, Uretprobe, in_order
 from uprobes.process import Process
 
 if TYPE_CHECKING:
@@ -22,9 +24,11 @@ Grouped = dict[Process, dict[int, ProbePoint]]
 def pause(engine: "Engine", probes: Iterable[Probe]) -> None:
     """Take the breakpoints of armed probes out; other probes are left as they are."""
     idle: Grouped = {}
-    for probe in probes:
+    for probe in with_exits(probes):
         if probe.state is not ProbeState.ARMED:
             continue
+        if isinstance(probe, Uretprobe):
+            probe.calls.forget()
         probe.state = ProbeState.PAUSED
         for point in engine.arming.points_of(probe):
             point.probes = tuple(p for p in point.probes if p is not probe)
@@ -45,14 +49,14 @@ def resume(engine: "Engine", probes: Iterable[Probe]) -> list[ProbeError]:
     """
     waking: Grouped = {}
     resumed = []
-    for probe in probes:
+    for probe in with_exits(probes):
         if probe.state is not ProbeState.PAUSED:
             continue
         probe.state = ProbeState.ARMED
         resumed.append(probe)
         for point in engine.arming.points_of(probe):
             point.paused = tuple(p for p in point.paused if p is not probe)
-            point.probes = (*point.probes, probe)
+            point.probes = in_order((*point.probes, probe))
             if point.process.breakpoints.at(point.address) is None:
                 waking.setdefault(point.process, {})[point.address] = point
     failed: list[ProbeError] = []
@@ -60,6 +64,12 @@ def resume(engine: "Engine", probes: Iterable[Probe]) -> list[ProbeError]:
         if not process.ended:
             failed += _wake(process, points)
     return failed
+
+
+def with_exits(probes: Iterable[Probe]) -> list[Probe]:
+    """List probes with those on return instructions that belong to them."""
+    listed = list(probes)
+    return [*listed, *(each for probe in listed for each in exits_of(probe))]
 
 
 def _wake(process: Process, points: dict[int, ProbePoint]) -> list[ProbeError]:

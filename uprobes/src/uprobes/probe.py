@@ -230,6 +230,11 @@ class Uretprobe(Probe):
             self.failed(self, error)
 
 
+def in_order(probes: Iterable[Probe]) -> tuple[Probe, ...]:
+    """Order the probes at one place: a function that is one return is entered before it is left."""
+    return tuple(sorted(probes, key=lambda probe: probe.comes_last))
+
+
 class ProbePoint:
     """One address of one process with the probes on it; made by the engine, read by everybody."""
 

@@ -32,7 +32,7 @@ Wait = Annotated[
 ]
 Overhead = Annotated[
     float | None,
-    typer.Option("--max-overhead", metavar="PERCENT", help="take out probes that cost more time"),
+    typer.Option("--max-overhead", metavar="PERCENT", help="sample probes that cost more time"),
 ]
 
 

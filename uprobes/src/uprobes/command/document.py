@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping
 
 import insn
-from uprobes import Location, ProbeError
+from uprobes import Location, Probe, ProbeError
 from uprobes.command.histogram import Histogram
 from uprobes.command.programs import AnyProbe
 from uprobes.command.session import Run
@@ -24,13 +24,16 @@ def document(run: Run, latencies: Mapping[AnyProbe, Histogram] | None = None) ->
         "hits": run.hits,
         "misses": run.misses,
         "lost": run.lost,
-        "probes": [_probe(probe, latencies) for probe in run.probes],
+        "probes": [_probe(probe, run, latencies) for probe in run.probes],
         "refused": [error.as_record() for error in run.refused],
     }
 
 
-def _probe(probe: AnyProbe, latencies: Mapping[AnyProbe, Histogram] | None) -> dict[str, object]:
+def _probe(
+    probe: AnyProbe, run: Run, latencies: Mapping[AnyProbe, Histogram] | None
+) -> dict[str, object]:
     location = probe.location
+    sampling = run.sampled.get(probe) if isinstance(probe, Probe) else None
     method = None
     text = None
     reasons: dict[str, str] = {}
@@ -51,8 +54,16 @@ def _probe(probe: AnyProbe, latencies: Mapping[AnyProbe, Histogram] | None) -> d
         "hits": probe.hits,
         "misses": probe.misses,
         "cost_ns": probe.cost_ns,
+        "sampled": sampling and {"share": sampling.share, "estimate": sampling.estimate},
         "latency": histogram.as_record() if histogram is not None else None,
     }
+
+
+def method_of(probe: AnyProbe) -> str:
+    """Return a probe's method; `-` where it was never hit and its code can't be read any more."""
+    with contextlib.suppress(ProbeError, insn.InsnError, OSError):
+        return str(probe.method)
+    return "-"
 
 
 def function_of(location: Location) -> str | None:

@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from uprobes import (
+    Budget,
     ExitStatus,
     NoSuchObject,
     Overwritten,
     Probe,
     ProbeError,
+    Sampling,
     Target,
     TargetGone,
     attach,
     spawn,
 )
-from uprobes.command.budget import Budget
 from uprobes.command.options import Options
 from uprobes.command.programs import AnyProbe, Probed, Programs
 from uprobes.command.progress import counting, working
@@ -46,6 +47,8 @@ class Run:
     elapsed_s: float = 0.0
     failures: list[tuple[Probe, Exception]] = field(default_factory=list)
     over_budget: list[ProbeError] = field(default_factory=list)
+    sampled: dict[Probe, Sampling] = field(default_factory=dict)
+    """What was in for a part of the time only, for the sake of the budget."""
     stopped: threading.Event = field(default_factory=threading.Event)
     signal: int = 0
     """The signal that ended the run, 0 if none did."""
@@ -130,18 +133,14 @@ def run(
                 target.kill()  # it has not begun: nothing of it must be left behind
             raise
         start = time.monotonic()
-        budget = Budget(options.max_overhead, target) if options.max_overhead else None
 
         def every_tick() -> None:
             tick()
-            if budget is not None:
-                budget.look([probe for probe in result.probes if isinstance(probe, Probe)])
-                result.over_budget = budget.taken_out
-            elif options.most_hits is not None and result.hits >= options.most_hits:
+            if options.most_hits is not None and result.hits >= options.most_hits:
                 stop()
             show(f"{time.monotonic() - start:.0f} s, {result.hits:,} hits; Ctrl-C ends")
 
-        with counting(shown=live and options.pid is not None) as show:
+        with counting(shown=live and options.pid is not None) as show, _limited(result, target):
             _wait(result, target, start, every_tick)
         result.elapsed_s = time.monotonic() - start
         with working("taking probes out"):
@@ -169,6 +168,23 @@ def _begin(options: Options) -> Iterator[Target]:
         target = spawn(options.command, follow_forks=options.follow_forks)
     with target:
         yield target
+
+
+@contextlib.contextmanager
+def _limited(result: Run, target: Target) -> Iterator[None]:
+    """Keep the probes within the budget, if there is one, for as long as the body runs."""
+    percent = result.options.max_overhead
+    if percent is None:
+        yield
+        return
+    budget = Budget(target, percent)
+    result.over_budget = budget.taken_out
+    budget.begin()
+    try:
+        yield
+    finally:
+        budget.end()
+        result.sampled = budget.sampled
 
 
 def _refuse_nothing(result: Run) -> None:

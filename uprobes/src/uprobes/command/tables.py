@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from uprobes import ProbeError
-from uprobes.command.document import label
+from uprobes.command.document import label, method_of
 from uprobes.command.histogram import Histogram, duration
 from uprobes.command.options import width_of
 from uprobes.command.programs import AnyProbe
@@ -54,7 +54,7 @@ def show_counts(run: Run, file: IO[str]) -> None:
                 f"{probe.hits:,}",
                 f"{probe.misses:,}",
                 cost,
-                str(probe.method),
+                method_of(probe),
                 label(probe.location),
             )
         out.print(table)
@@ -79,7 +79,7 @@ def show_latencies(run: Run, latencies: Mapping[AnyProbe, Histogram], file: IO[s
                 *times,
                 f"{probe.misses:,}",
                 cost,
-                str(probe.method),
+                method_of(probe),
                 label(probe.location),
             )
         out.print(table)
@@ -162,9 +162,30 @@ def _end(run: Run, out: Console) -> None:
             "bold",
         )
     )
+    show_sampled(run, out)
     for probe, error in run.failures:
         out.print(Text(f"the handler of {label(probe.location)} raised {error!r}", "red"))
     show_refused(refused, out)
+
+
+def show_sampled(run: Run, out: Console) -> None:
+    """Say which probes were in for a part of the time only, and how much of it."""
+    rows = sorted(run.sampled.items(), key=lambda item: item[1].share)
+    shown = rows if run.options.top == 0 else rows[: run.options.top]
+    for probe, sampling in shown:
+        out.print(
+            Text(
+                f"{label(probe.location)}: sampled {100 * sampling.share:.2g} % of the time:"
+                f" {probe.hits:,} hits seen, about {rounded(sampling.estimate):,}"
+            )
+        )
+    if len(rows) > len(shown):
+        out.print(f"… and {len(rows) - len(shown):,} more were sampled (--top 0 shows all)")
+
+
+def rounded(count: int) -> int:
+    """Return a count with three digits that mean something."""
+    return round(count, min(3 - len(str(count)), 0))
 
 
 def show_refused(refused: Sequence[ProbeError], out: Console) -> None:
