@@ -1,5 +1,6 @@
 """Take a process over from a dead tracer, and leave one for good: all threads run on without us."""
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -132,6 +133,8 @@ class Leaving:
                 self.engine.sleeping.run_unheld(tracee)
             status = tracee.pending or 0
             number = 0 if status >> 16 else os.WSTOPSIG(status)
+            with contextlib.suppress(OSError):
+                self.engine.signals.leave_call(tracee, status)
             tracee.detach(0 if number == CALL_STOP else number)
         self.engine.tracees.clear()
         for process in list(self.engine.processes.values()):

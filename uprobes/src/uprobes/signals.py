@@ -12,6 +12,7 @@ Rules:
 import errno
 import os
 import signal
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from insn import Fixups
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 WORD = 1 << 64
 STEP_CODES = frozenset({TrapCode.TRACE, TrapCode.BREAKPOINT, TrapCode.KERNEL, TrapCode.BRANCH})
+IGNORED_BY_DEFAULT = sum(
+    1 << (number - 1) for number in (signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH)
+)
+"""Signals that do nothing unless they are handled (signal(7))."""
 JOB_CONTROL = STOP_SIGNALS | {signal.SIGCONT}
 AGAIN = None
 """What `advance` gives for: step once more."""
@@ -44,6 +49,9 @@ class Signals:
         """Take a signal that a running thread is about to get, and let it have it."""
         tracee.load()
         self.note_restart(tracee, number)
+        if is_ignored(tracee.tid, number):
+            # Where nobody traces, the kernel does not even keep it (sig_ignored, kernel/signal.c).
+            self._wait_again(tracee)
         process = tracee.process
         ip = tracee.registers[process.machine.ip]
         if process.holds(ip):
@@ -203,14 +211,28 @@ class Signals:
             tracee.restart_call(address)
 
     def restart_call(self, tracee: Tracee) -> None:
-        """Undo what our own stop did to a system call that can't be restarted by the kernel.
+        """Undo what a stop of ours did to a system call that can't be restarted by the kernel.
 
         epoll_wait and some others return EINTR when a tracer stops the thread, although no signal
         came (signal(7), "Interruption of system calls by stop signals"); without us they would have
         gone on waiting.
         """
-        registers, machine = tracee.load(), tracee.machine
+        tracee.load()
         self.note_restart(tracee)
+        self._wait_again(tracee)
+
+    def leave_call(self, tracee: Tracee, status: int) -> None:
+        """Undo the same for a thread that is let go at the stop that it reported last."""
+        if status >> 16 == Event.STOP:
+            if tracee.interrupted and not is_group_stop(status):
+                self.restart_call(tracee)
+        elif status and not status >> 16 and is_ignored(tracee.tid, os.WSTOPSIG(status)):
+            tracee.load()
+            self._wait_again(tracee)
+
+    def _wait_again(self, tracee: Tracee) -> None:
+        """Begin a system call anew that was interrupted by what the program does not notice."""
+        registers, machine = tracee.registers, tracee.machine
         number = registers[machine.system_call]
         if number not in machine.interrupted or WORD - registers[machine.result] != errno.EINTR:
             return
@@ -279,9 +301,19 @@ def is_group_stop(status: int) -> bool:
 
 
 def signals_pending(tid: int) -> bool:
-    """Tell whether a signal that is not blocked waits for a thread."""
+    """Tell whether a signal that is not blocked, and that is not ignored, waits for a thread."""
     masks = signal_sets(tid)
-    return bool((masks.get("SigPnd", 0) | masks.get("ShdPnd", 0)) & ~masks.get("SigBlk", 0))
+    waiting = masks.get("SigPnd", 0) | masks.get("ShdPnd", 0)
+    return bool(waiting & ~masks.get("SigBlk", 0) & ~_ignored(masks))
+
+
+def is_ignored(tid: int, number: int) -> bool:
+    """Tell whether the program notices nothing of a signal, by its will or by default."""
+    return bool(_ignored(signal_sets(tid)) >> (number - 1) & 1)
+
+
+def _ignored(masks: Mapping[str, int]) -> int:
+    return masks.get("SigIgn", 0) | IGNORED_BY_DEFAULT & ~masks.get("SigCgt", 0)
 
 
 def trap_waits(tid: int) -> bool:
