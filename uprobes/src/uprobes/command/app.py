@@ -1,26 +1,13 @@
 """The commands, their options and their help."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from uprobes.command import recorder
-from uprobes.command.arguments import (
-    Duration,
-    Follow,
-    Hits,
-    How,
-    Json,
-    Output,
-    Overhead,
-    Pid,
-    Specs,
-    Top,
-    Wait,
-    Where,
-    examples,
-)
-from uprobes.command.options import DEFAULT_TOP, Options
+from uprobes.command.arguments import PROBING, examples, takes
+from uprobes.command.options import Options
 
 UsageError: Any = typer.BadParameter.__bases__[0]
 """What the option parser raises, wherever typer keeps that parser."""
@@ -45,41 +32,12 @@ app = typer.Typer(
         "uprobes count -- sort numbers      (every function of the program and of libc)",
     )
 )
-def count(
-    context: typer.Context,
-    specs: Specs = None,
-    pid: Pid = None,
-    as_json: Json = False,
-    duration: Duration = None,
-    output: Output = None,
-    follow_forks: Follow = False,
-    method: How = None,
-    hits: Hits = None,
-    where: Where = None,
-    top: Top = DEFAULT_TOP,
-    wait: Wait = False,
-    max_overhead: Overhead = None,
-) -> int:
+@takes(*PROBING)
+def count(options: Options) -> int:
     """Count the hits of each probe."""
     from uprobes.command.count import count as run
 
-    return run(
-        Options(
-            specs or [],
-            pid,
-            context.obj,
-            as_json,
-            duration,
-            output,
-            follow_forks,
-            method,
-            hits,
-            where,
-            top,
-            wait,
-            max_overhead,
-        )
-    )
+    return run(options)
 
 
 @app.command(
@@ -88,10 +46,9 @@ def count(
         "uprobes trace libc:malloc --where 'arg0 > 4096' --returns -n 20 -p 1234",
     )
 )
+@takes(*PROBING)
 def trace(
-    context: typer.Context,
-    specs: Specs = None,
-    pid: Pid = None,
+    options: Options,
     show: Annotated[
         str,
         typer.Option("--show", metavar="FIELDS", help="values per hit: arg0,arg1:str,arg2:int,rdi"),
@@ -99,24 +56,10 @@ def trace(
     returns: Annotated[
         bool, typer.Option("-r", "--returns", help="show returns too: value and time")
     ] = False,
-    as_json: Json = False,
-    duration: Duration = None,
-    output: Output = None,
-    follow_forks: Follow = False,
-    method: How = None,
-    hits: Hits = None,
-    where: Where = None,
-    top: Top = DEFAULT_TOP,
-    wait: Wait = False,
-    max_overhead: Overhead = None,
 ) -> int:
     """Print a line for each hit."""
     from uprobes.command.trace import trace as run
 
-    options = Options(
-        specs or [], pid, context.obj, as_json, duration, output, follow_forks, method, hits,
-        where, top, wait, max_overhead,
-    )  # fmt: skip
     return run(options, show, returns=returns)
 
 
@@ -126,41 +69,12 @@ def trace(
         "uprobes latency 'libcrypto:EVP_*' -- openssl dgst file",
     )
 )
-def latency(
-    context: typer.Context,
-    specs: Specs = None,
-    pid: Pid = None,
-    as_json: Json = False,
-    duration: Duration = None,
-    output: Output = None,
-    follow_forks: Follow = False,
-    method: How = None,
-    hits: Hits = None,
-    where: Where = None,
-    top: Top = DEFAULT_TOP,
-    wait: Wait = False,
-    max_overhead: Overhead = None,
-) -> int:
+@takes(*PROBING)
+def latency(options: Options) -> int:
     """Time each function from entry to return, as a histogram."""
     from uprobes.command.latency import latency as run
 
-    return run(
-        Options(
-            specs or [],
-            pid,
-            context.obj,
-            as_json,
-            duration,
-            output,
-            follow_forks,
-            method,
-            hits,
-            where,
-            top,
-            wait,
-            max_overhead,
-        )
-    )
+    return run(options)
 
 
 @app.command(
@@ -169,18 +83,12 @@ def latency(
         "uprobes check /usr/bin/gzip:main+4 /usr/bin/sort:*",
     )
 )
-def check(
-    context: typer.Context,
-    specs: Specs = None,
-    pid: Pid = None,
-    as_json: Json = False,
-    output: Output = None,
-    top: Top = DEFAULT_TOP,
-) -> int:
+@takes("specs", "pid", "json", "output", "top")
+def check(options: Options) -> int:
     """Say whether and how places can be probed, touching nothing."""
     from uprobes.command.check import check as run
 
-    return run(Options(specs or [], pid, context.obj, as_json, None, output, top=top))
+    return run(options)
 
 
 @app.command(
@@ -192,43 +100,33 @@ def check(
         "uprobes list 1234                   (what it records by itself)",
     ),
 )
-def list_(
-    context: typer.Context,
-    specs: Specs = None,
-    pid: Pid = None,
-    as_json: Json = False,
-    output: Output = None,
-) -> int:
+@takes("specs", "pid", "json", "output")
+def list_(options: Options) -> int:
     """List what specs name, with all three addresses."""
     from uprobes.command.listing import list_places as run
 
-    return run(Options(specs or [], pid, context.obj, as_json, None, output))
+    return run(options)
 
 
 @app.command(epilog=examples("uprobes doctor", "uprobes doctor -p 1234"))
-def doctor(
-    context: typer.Context,
-    pid: Pid = None,
-    as_json: Json = False,
-    output: Output = None,
-) -> int:
+@takes("pid", "json", "output")
+def doctor(options: Options) -> int:
     """Say what stands in the way of probing (a process), and what to do about it."""
     from uprobes.command.doctor import doctor as run
 
-    return run(Options([], pid, context.obj, as_json, None, output))
+    return run(options)
 
 
 @app.command(epilog=examples("uprobes rescue 1234"))
+@takes("json", "output")
 def rescue(
-    context: typer.Context,
+    options: Options,
     pid: Annotated[int | None, typer.Argument(metavar="PID", help="the process")] = None,
-    as_json: Json = False,
-    output: Output = None,
 ) -> int:
     """Put everything back in a process whose tracer was killed."""
     from uprobes.command.rescue import rescue as run
 
-    return run(Options([], pid, context.obj, as_json, None, output))
+    return run(replace(options, pid=pid))
 
 
 recorder.add_commands(app)

@@ -1,23 +1,12 @@
 """The commands about recordings: their options and their help."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from uprobes.command.arguments import (
-    Duration,
-    Hits,
-    How,
-    Json,
-    Output,
-    Pid,
-    Specs,
-    Top,
-    Wait,
-    Where,
-    examples,
-)
-from uprobes.command.options import DEFAULT_TOP, Options
+from uprobes.command.arguments import examples, takes
+from uprobes.command.options import Options
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -36,9 +25,9 @@ RECORD = examples(
 )
 
 
+@takes("specs", "pid", "json", "duration", "method", "most_hits", "where", "top", "wait")
 def record(
-    context: typer.Context,
-    specs: Specs = None,
+    options: Options,
     fields: Annotated[
         str | None,
         typer.Option(
@@ -51,15 +40,12 @@ def record(
     returns: Annotated[
         bool, typer.Option("-r", "--returns", help="record when functions return")
     ] = False,
-    pid: Pid = None,
-    duration: Duration = None,
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FILE", help="write records to FILE.npz")
     ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="leave it in the process and go")
     ] = False,
-    where: Where = None,
     sample: Annotated[
         int, typer.Option("--sample", metavar="N", help="only the first of every N hits")
     ] = 1,
@@ -76,21 +62,12 @@ def record(
         str,
         typer.Option("--measure", metavar="LIST", help="compute there: sum(arg2),log2(elapsed)"),
     ] = "",
-    hits: Hits = None,
-    method: How = None,
-    as_json: Json = False,
-    top: Top = DEFAULT_TOP,
-    wait: Wait = False,
 ) -> int:
     """Record hits with their times and arguments, without stopping anything."""
     from uprobes.command.record import RecordOptions
     from uprobes.command.record import record as run
 
     own = RecordOptions(fields, measure, returns, sample, limit, mode, size, detach, output)
-    options = Options(
-        specs or [], pid, context.obj, as_json, duration, None, False, method, hits, where, top,
-        wait,
-    )  # fmt: skip
     return run(options, own)
 
 
@@ -100,17 +77,12 @@ Source = Annotated[str, typer.Argument(metavar="FILE|PID", help="a recording, or
 REPORT = examples("uprobes report FILE.npz", "uprobes report 1234")
 
 
-def report(
-    context: typer.Context,
-    source: Source,
-    as_json: Json = False,
-    output: Output = None,
-    top: Top = DEFAULT_TOP,
-) -> int:
+@takes("json", "output", "top")
+def report(options: Options, source: Source) -> int:
     """Say what a recording has: by function, duration, thread and time."""
     from uprobes.command.report import report as run
 
-    return run(Options([], None, context.obj, as_json, None, output, top=top), source)
+    return run(options, source)
 
 
 EXPORT = examples(
@@ -149,13 +121,12 @@ def export(
 REMOVE = examples("uprobes remove 1234")
 
 
+@takes("json", "output")
 def remove(
-    context: typer.Context,
+    options: Options,
     pid: Annotated[int | None, typer.Argument(metavar="PID", help="the process")] = None,
-    as_json: Json = False,
-    output: Output = None,
 ) -> int:
     """End the recordings of a process and take them out."""
     from uprobes.command.remove import remove as run
 
-    return run(Options([], pid, context.obj, as_json, None, output))
+    return run(replace(options, pid=pid))
