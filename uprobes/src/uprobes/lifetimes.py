@@ -255,6 +255,10 @@ class Lifetimes:
         """Report the end of a process left to another thread, when its last thread has ended."""
         pid = tracee.pid
         if pid in self._left and not any(t.pid == pid for t in tracee.process.tracees.values()):
+            if tracee.process.returns is not None and tracee.process.ended:
+                # Calls on other stacks than the threads' own might have returned until now.
+                tracee.process.returns.all_gone(tracee)
+                self.engine.sleeping.run_unheld(tracee)
             self.engine.on_exit(pid, self._left.pop(pid))
 
     def _drop(self, tracee: Tracee) -> None:
