@@ -306,7 +306,8 @@ def test_latency_has_a_histogram_of_every_call(compiled, uprobes_command):
     latencies = {probe["function"]: probe["latency"] for probe in document["probes"]}
     assert latencies["alone"]["count"] == sum(latencies["alone"]["log2_ns"]) == CALLS
     assert latencies["main"]["count"] == 1
-    assert latencies["main"]["max_ns"] > latencies["alone"]["min_ns"] > 0
+    # A thread that moves between two calls of a clock to a CPU whose clock is behind measures 0.
+    assert latencies["main"]["max_ns"] > latencies["alone"]["min_ns"] >= 0
 
 
 def test_latency_draws_what_it_measured(compiled, uprobes_command):
