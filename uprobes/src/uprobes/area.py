@@ -44,6 +44,10 @@ class AreaMapper:
                 address = self.place(reach, size, guard=guard)
                 if address is None:
                     break
+                if self.process.guard is not None:
+                    # Whoever comes after us, should we die, finds it there.
+                    areas = [*self.process.guarded_areas, (address, address + size)]
+                    self.process.guard.set_areas(areas)
                 try:
                     self.map_at(address, size)
                 except CannotMap as error:

@@ -1,8 +1,7 @@
 """Make a stopped thread do a system call for us, and leave no trace of it.
 
-The thread borrows a system call instruction that is already in its memory (the vDSO's, libc's), so
-no text is written. All signals are blocked meanwhile; registers, mask and a system call waiting to
-be restarted are put back.
+No text is written for that: see `way_back`. All signals are blocked meanwhile; registers, mask and
+a system call waiting to be restarted are put back.
 """
 
 import contextlib
@@ -14,41 +13,26 @@ import time
 
 from uprobes import ptrace
 from uprobes.errors import CannotMap, TargetGone
-from uprobes.maps import read_mappings
-from uprobes.memory import ProcessMemory
 from uprobes.ptrace import FAULTS, WALL, Event, Request, TrapCode
 from uprobes.tracee import CALL_STOP, Tracee
+from uprobes.way_back import WayBack
 
 ALL_SIGNALS = (1 << 64) - 1
 RESTART_CODES = frozenset({512, 513, 514, 516})
 """What the kernel puts in the result while it decides on a restart (include/linux/errno.h)."""
 NO_CALL = (1 << 64) - 1
-SCAN_LIMIT = 1 << 21
 LONGEST_WAY = 20.0
 """Seconds in which a thread comes to execute one instruction, however busy the machine is."""
 SOON = 0.001
 
 
-def find_call_instruction(pid: int, memory: ProcessMemory, code: bytes) -> int:
-    """Return the address of a system call instruction in the process; raises CannotMap."""
-    mappings = [m for m in read_mappings(pid) if m.executable and m.path != "[vsyscall]"]
-    mappings.sort(key=lambda m: (m.path != "[vdso]", "libc" not in m.path, "ld-" not in m.path))
-    for mapping in mappings:
-        size = min(mapping.end - mapping.start, SCAN_LIMIT)
-        try:
-            found = memory.read(mapping.start, size).find(code)
-        except Exception:
-            continue
-        if found >= 0:
-            return mapping.start + found
-    raise CannotMap("the process has no system call instruction to borrow")
-
-
-def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
+def call(tracee: Tracee, way: WayBack, name: str, *arguments: int) -> int:
     """Run one system call in a stopped thread; return its result, raise OSError with its error.
 
-    `site` is the address of a system call instruction. Raises TargetGone when the thread dies of
-    something else.
+    Raises TargetGone when the thread dies of something else, CannotMap when it runs something else.
+
+    Whenever we are killed meanwhile, the thread finds its way back: its registers lead there before
+    its signals are blocked, and until they are no more.
     """
     machine = tracee.machine
     tid = tracee.tid
@@ -59,43 +43,49 @@ def call(tracee: Tracee, site: int, name: str, *arguments: int) -> int:
     mask = ptrace.signal_mask(tid)
     of_event = ptrace.signal_info(tid).of_event
     onward = _onward(tracee)
-    guard = tracee.process.guard
-    if guard is not None:
-        site = guard.prepare_call(onward, mask)
-    memory, code = tracee.process.memory, machine.call_instruction
-    if memory.read(site, len(code)) != code:
-        if guard is not None:
-            raise _astray(tracee)
-        site = find_call_instruction(tracee.pid, memory, code)  # the former one is probed now
-    ptrace.set_signal_mask(tid, ALL_SIGNALS)
+    if not way.stands():
+        raise _astray(tracee)
     try:
-        registers[machine.ip] = site
-        registers[machine.call_number] = machine.calls[name]
-        registers[machine.system_call] = NO_CALL
-        registers[machine.flags] &= ~machine.trap_flag
-        for register, value in zip(machine.call_arguments, arguments, strict=False):
-            registers[register] = value & NO_CALL
-        tracee.flush()
-        _run_call(tracee, name)
-        result = struct.unpack("<q", struct.pack("<Q", tracee.load()[machine.result]))[0]
-    finally:
-        tracee.buffer[:] = kept
+        led = way.prepare_call(tracee, onward, mask)
         try:
-            ptrace.call(Request.SETREGS, tid, 0, tracee.words_address)
-            if of_event or tracee.words[machine.index[machine.system_call]] != NO_CALL:
-                _stop_as_before(tracee)
-            elif onward[machine.ip] != tracee.words[tracee.ip_word]:
-                # Nobody would see that the breakpoint was met, should we die now.
-                ptrace.call(Request.POKEUSER, tid, tracee.ip_offset, onward[machine.ip])
-            ptrace.set_signal_mask(tid, mask)
-        except OSError as error:
-            if error.errno != errno.ESRCH:
-                raise
-        tracee.buffer[:] = intended
-        registers.changed = changed
+            for register, value in led.items():
+                registers[register] = value
+            registers[machine.call_number] = machine.calls[name]
+            registers[machine.system_call] = NO_CALL
+            registers[machine.flags] &= ~machine.trap_flag
+            for register, value in zip(machine.call_arguments, arguments, strict=False):
+                registers[register] = value & NO_CALL
+            tracee.flush()
+            ptrace.set_signal_mask(tid, ALL_SIGNALS)
+            _run_call(tracee, name)
+            result = struct.unpack("<q", struct.pack("<Q", tracee.load()[machine.result]))[0]
+        finally:
+            tracee.buffer[:] = kept
+            _put_back(tracee, mask, onward, of_event=of_event)
+            tracee.buffer[:] = intended
+            registers.changed = changed
+    finally:
+        way.end_call()
     if -4096 < result < 0:
         raise OSError(-result, f"{name} in process {tracee.pid}: {os.strerror(-result)}")
     return int(result)
+
+
+def _put_back(tracee: Tracee, mask: int, onward: dict[str, int], *, of_event: bool) -> None:
+    """Give a thread its mask and then its registers, those in the buffer, after a system call."""
+    machine, tid, words = tracee.machine, tracee.tid, tracee.words
+    restarts = words[machine.index[machine.system_call]] != NO_CALL
+    if not of_event and not restarts:
+        # Nobody would see that the breakpoint was met, should we die now.
+        words[tracee.ip_word] = onward[machine.ip]
+    try:
+        ptrace.set_signal_mask(tid, mask)
+        ptrace.call(Request.SETREGS, tid, 0, tracee.words_address)
+        if of_event or restarts:
+            _stop_as_before(tracee)
+    except OSError as error:
+        if error.errno != errno.ESRCH:
+            raise
 
 
 def _onward(tracee: Tracee) -> dict[str, int]:

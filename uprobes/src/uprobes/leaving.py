@@ -9,6 +9,7 @@ from uprobes import ptrace, waits
 from uprobes.errors import ProbeError
 from uprobes.guard.keeper import AREA
 from uprobes.guard.rescue import Remains, adopt, unfinished_guards
+from uprobes.patch.shared import left_open
 from uprobes.ptrace import WALL, Event, Request
 from uprobes.retiring import retire
 from uprobes.status import signal_sets
@@ -40,22 +41,25 @@ class Leaving:
         self.engine.holding.release(held)
         return remains
 
-    def unmap_unfinished(self, process: "Process") -> None:
-        """Unmap guards that a tracer did not live to finish."""
+    def undo_unfinished(self, process: "Process") -> None:
+        """Unmap guards and close descriptors that a tracer did not live to make use of."""
 
-        def unmap(tracee: Tracee) -> None:
+        def undo(tracee: Tracee) -> None:
             process.caller = tracee
             try:
                 for start in unfinished:
                     process.call("munmap", start, AREA)
+                for number in opened:
+                    process.call("close", number)
             except (OSError, ProbeError):
                 return
             finally:
                 process.caller = None
 
         unfinished = unfinished_guards(process.pid, process.memory)
-        if unfinished:
-            self.engine.holding.with_one(process, unmap)
+        opened = left_open(process.pid)
+        if unfinished or opened:
+            self.engine.holding.with_one(process, undo)
 
     def _leave_guard(self, tracee: Tracee, base: int) -> None:
         """Step a thread that is in the guard's handler until it is out.

@@ -21,6 +21,7 @@ from uprobes.planning import SLOT_SIZE, Planning
 from uprobes.probe import Probe, ProbePoint
 from uprobes.status import program_entry
 from uprobes.tracee import State, Tracee
+from uprobes.way_back import Borrowed
 
 if TYPE_CHECKING:
     from uprobes.patch.calls import CallTables
@@ -72,7 +73,7 @@ class Process(Planning):
         """
         self.inherited: Process | None = None
         """The process whose memory this one began with a copy of."""
-        self._call_site: int | None = None
+        self._borrowed: Borrowed | None = None
         self._mappings: list[Mapping] | None = None
 
     # -- what is mapped -----------------------------------------------------------------------
@@ -123,14 +124,17 @@ class Process(Planning):
         """
         self.may_call()
         assert self.caller is not None
-        if self.guard is None and self._call_site is None:
-            code = self.machine.call_instruction
-            self._call_site = inject.find_call_instruction(self.pid, self.memory, code)
-        return inject.call(self.caller, self._call_site or 0, name, *arguments)
+        return inject.call(self.caller, self.guard or self._borrow(), name, *arguments)
+
+    def _borrow(self) -> Borrowed:
+        """Return what a thread makes its calls by without a guard; raises CannotMap."""
+        if self._borrowed is None or not self._borrowed.stands():
+            self._borrowed = Borrowed(self)
+        return self._borrowed
 
     def keep_guard(self, caller: Tracee) -> None:
         """Make sure that the guard's handler is in place still, in a process that has a guard."""
-        if self.guard is not None and not self.guard.stands():
+        if self.guard is not None and not self.guard.handles():
             self.loses_guard = True
             self.caller = caller
             info = ptrace.signal_info(caller.tid)
@@ -225,9 +229,9 @@ class Process(Planning):
 
     @property
     def guarded_areas(self) -> list[tuple[int, int]]:
-        """Where a thread may be of our doing, as the guard has it: trampolines at odd addresses."""
+        """Where a thread may be of our doing, as the guard has it: programs' up to odd addresses."""
         arenas = [area for item in self.installed for area in item.arena.areas]
-        return [*self.areas, *((area.start | 1, area.end) for area in arenas)]
+        return [*self.areas, *((area.start, area.end | 1) for area in arenas)]
 
     def installed_mappings(self) -> Iterator[tuple[int, int]]:
         """Give start and end of what the programs have mapped, those taken out included."""
@@ -263,7 +267,7 @@ class Process(Planning):
         self.pool = self._new_pool()
         self.guard = None
         self.unguarded = None
-        self._call_site = None
+        self._borrowed = None
         self._mappings = None
         return probes
 

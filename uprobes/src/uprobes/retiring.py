@@ -1,6 +1,7 @@
 """Leave a process as if we had never been there: bytes, registers, stacks, mappings."""
 
 import contextlib
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from uprobes.errors import ProbeError
 from uprobes.patch.placing import take_out
 from uprobes.patch.threads import addresses_in_use
 from uprobes.process import Process
-from uprobes.ptrace import TrapCode
+from uprobes.ptrace import WALL, TrapCode
 from uprobes.tracee import BREAK_STATUS, State
 
 if TYPE_CHECKING:
@@ -39,10 +40,17 @@ def retire(engine: "Engine", process: Process) -> None:
             continue
         try:
             tracee.load()
-            if tracee.pending == BREAK_STATUS:
+            trapped = tracee.pending == BREAK_STATUS
+            if trapped:
                 _note_opened(tracee)
             _bring_home(engine, tracee, process, home, staying)
-            tracee.flush()
+            if trapped and tracee.pending is None:
+                # The guard, which is still there, knows by this that the trap was dealt with.
+                tracee.registers[tracee.machine.flags] |= tracee.machine.done_flag
+                tracee.flush()
+                _take_trap(engine, tracee)
+            else:
+                tracee.flush()
         except (OSError, ProbeError):
             continue
     _unmap(process, home)
@@ -51,6 +59,15 @@ def retire(engine: "Engine", process: Process) -> None:
             with contextlib.suppress(OSError):
                 _block_again(tracee)
     process.points.clear()
+
+
+def _take_trap(engine: "Engine", tracee: "Tracee") -> None:
+    """Take the stop for a trap, which was only looked at: should we die when the guard is out, the
+    thread would get it.
+    """
+    taken, status = os.waitpid(tracee.tid, WALL | os.WNOHANG)
+    if taken and status != BREAK_STATUS:
+        engine.on_stop(tracee.tid, status)
 
 
 def _note_opened(tracee: "Tracee") -> None:

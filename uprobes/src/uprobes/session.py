@@ -142,7 +142,7 @@ class Session:
         base = find_guard(self.pid, process.memory)
         if base is not None:
             self.remains = self._engine.leaving.clean_up(process, base)
-        self._engine.leaving.unmap_unfinished(process)
+        self._engine.leaving.undo_unfinished(process)
         installer = self._engine.installer
         for installed in adopt_installed(process):
             if not installed.stays:

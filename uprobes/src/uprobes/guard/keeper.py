@@ -19,6 +19,7 @@ from uprobes.status import signal_sets
 
 if TYPE_CHECKING:
     from uprobes.process import Process
+    from uprobes.tracee import Tracee
 
 SIGTRAP = 5
 SIGNAL_SET_SIZE = 8
@@ -50,11 +51,8 @@ class Guard:
         made = process.machine.assemble_guard(base)
         guard = cls(process, base, made)
         process.memory.write(base, made.code)
-        process.memory.write(base + layout.HEADER, bytes(layout.POINTS - layout.HEADER))
-        process.memory.write(base + layout.POINTS, bytes(8))
-        process.memory.write(base + layout.HEADER, layout.MAGIC)
-        guard._write(layout.POINTS_AT, base + layout.POINTS)
-        guard._write(layout.FRAMES_AT, base + layout.FRAMES)
+        # In one piece: who finds the header finds what stands in it.
+        process.memory.write(base + layout.HEADER, layout.pack_header(base))
         # From here on what we have a thread do has a way back, should we die meanwhile.
         process.guard = guard
         try:
@@ -77,14 +75,27 @@ class Guard:
         process.memory.write(self.base + layout.OLD_ACTION.offset, old)
         swap_action(process, layout.ACTION.pack(made.handler, flags, made.restorer, mask))
 
-    def prepare_call(self, registers: Mapping[str, int], mask: int) -> int:
-        """Write down what a thread finds after a system call if we die; return the call site."""
+    def prepare_call(
+        self, _tracee: "Tracee", registers: Mapping[str, int], mask: int
+    ) -> Mapping[str, int]:
+        """Write down what a thread finds after a system call if we die (see `way_back`)."""
         saved = [mask, *(registers[name] for name in self.made.restored)]
         at = self.base + layout.CALLER_MASK.offset
         self.process.memory.write(at, struct.pack(f"<{len(saved)}Q", *saved))
-        return self.made.call_site
+        return {self.process.machine.ip: self.made.call_site}
 
     def stands(self) -> bool:
+        """Tell whether its call instruction is there still."""
+        code = self.process.machine.call_instruction
+        try:
+            return self.process.memory.read(self.made.call_site, len(code)) == code
+        except ProbeError:
+            return False
+
+    def end_call(self) -> None:
+        """Leave what was written down: nobody reads it."""
+
+    def handles(self) -> bool:
         """Tell whether the handler is still in place."""
         handled = signal_sets(self.process.pid).get("SigCgt")
         return handled is None or bool(handled >> (SIGTRAP - 1) & 1)

@@ -83,8 +83,18 @@ class GuardCode:
     restored: tuple[str, ...]
 
 
+def pack_header(base: int) -> bytes:
+    """Return the header of an area with empty tables; the kernel has filled it with zeros."""
+    at = POINTS_AT.offset - HEADER
+    header = bytearray(at + 8)
+    header[: len(MAGIC)] = MAGIC
+    struct.pack_into("<Q", header, at, base + POINTS)
+    header += bytes(FRAMES_AT.offset - HEADER - len(header))
+    return bytes(header) + struct.pack("<Q", base + FRAMES)
+
+
 def pack_areas(areas: Sequence[tuple[int, int]]) -> bytes:
-    """Return the list of areas, as many as there is room for; one that outlives us begins at an odd
+    """Return the list of areas, as many as there is room for; one that outlives us ends at an odd
     address.
     """
     return b"".join(struct.pack("<QQ", start, end) for start, end in areas[:MOST_AREAS])

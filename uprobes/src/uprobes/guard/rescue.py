@@ -12,11 +12,11 @@ from uprobes.errors import ProbeError
 from uprobes.guard import layout
 from uprobes.guard.keeper import AREA, Guard
 from uprobes.guard.layout import Field
-from uprobes.maps import read_mappings
+from uprobes.maps import mapping_at, read_mappings
 from uprobes.returns import Frame, Returns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from uprobes.memory import ProcessMemory
     from uprobes.process import Process
@@ -92,12 +92,25 @@ def adopt(process: "Process", base: int) -> Remains:
     areas = memory.read(
         base + layout.AREAS.offset, 16 * min(word(layout.AREAS_USED), layout.MOST_AREAS)
     )
-    process.take_areas([area for area in struct.iter_unpack("<QQ", areas) if not area[0] & 1])
+    process.take_areas(_mapped(process.pid, struct.iter_unpack("<QQ", areas)))
     for row in ours:
         if row["copy"]:
             with contextlib.suppress(insn.InsnError, ProbeError):
                 _know_copy(process, int(row["address"]), int(row["copy"]), bool(row["copied"]))
     return Remains(base, len(ours), _adopt_frames(process, base, word))
+
+
+def _mapped(pid: int, areas: "Iterable[tuple[int, int]]") -> list[tuple[int, int]]:
+    """Return the areas for slots among those listed; one is listed before it is mapped."""
+    mappings = read_mappings(pid)
+    mine = []
+    for start, end in areas:
+        mapping = None if end & 1 else mapping_at(mappings, start)
+        if mapping is None or end > mapping.end or mapping.path or mapping.inode:
+            continue
+        if mapping.permissions == "r-xp":
+            mine.append((start, end))
+    return mine
 
 
 def _know_copy(process: "Process", address: int, copy: int, stepped: bool) -> None:

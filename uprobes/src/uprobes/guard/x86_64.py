@@ -3,6 +3,7 @@
 It is entered only when nobody traces the process any more (a tracer swallows the signal). Rules, in
 order:
 1. a thread inside an SSOL area goes on there: it was sent to a copy, which jumps back by itself;
+   and so does one that is about to make a system call for us, in this very area;
 2. at the return trampoline, the frame table says where the call really returns to;
 3. at the breakpoint of a trap probe it goes on in that probe's trampoline; at any other breakpoint
    of ours, every original byte is put back through /proc/self/mem: later ones may
@@ -51,6 +52,10 @@ def assemble(origin: int) -> GuardCode:
     a.mov("rax", Mem("rbp", SI_CODE), size=4)
     a.arithmetic("cmp", "rax", 0, size=4)
     a.jump_if("le", "unknown")
+    a.mov("rcx", "r8")
+    a.arithmetic("sub", "rcx", "r9")
+    a.arithmetic("cmp", "rcx", layout.HEADER)
+    a.jump_if("b", "done")
     _leave_areas(a)
     _find_point(a)
     _not_ours(a)
@@ -251,6 +256,10 @@ def _not_ours(a: Assembler) -> None:
     a.jump_if("le", "sent")
     a.arithmetic("cmp", "rax", SI_KERNEL, size=4)
     a.jump_if("ne", "forget")
+    # The page before may be none: a thread that we sent somewhere, and then died.
+    a.mov("rcx", "r8")
+    a.arithmetic("and", "rcx", 0xFFF)
+    a.jump_if("e", "forget")
     a.load_byte("rcx", Mem("r8", -1))
     a.arithmetic("cmp", "rcx", TRAP)
     a.jump_if("e", "die")

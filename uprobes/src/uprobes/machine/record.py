@@ -46,6 +46,14 @@ class Machine:
     call_arguments: tuple[str, ...]
     call_number: str
     call_instruction: bytes
+    returning_call: bytes
+    """The same followed by a return."""
+    restorers: tuple[bytes, ...]
+    """Code to which signal handlers return."""
+    signal_frame: Callable[[Mapping[str, int], int, bytes, int, int], tuple[int, bytes]]
+    """Makes what that code takes from the stack, of registers, signal mask and vector state, below
+    an address, with the code's own address: gives where it begins, and its bytes.
+    """
     calls: Mapping[str, int]
     """System call numbers by name."""
     sample_clock: bytes

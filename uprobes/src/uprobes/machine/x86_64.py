@@ -2,6 +2,7 @@
 
 import insn
 from uprobes.guard import x86_64
+from uprobes.machine import x86_64_frame
 from uprobes.machine.record import Machine
 
 # void sample(clock_gettime, CLOCK_MONOTONIC, out): out = ticks before, ticks after, seconds,
@@ -67,6 +68,12 @@ X86_64 = Machine(
     call_arguments=("rdi", "rsi", "rdx", "r10", "r8", "r9"),
     call_number="rax",
     call_instruction=b"\x0f\x05",
+    returning_call=b"\x0f\x05\xc3",
+    restorers=(
+        bytes.fromhex("48c7c00f0000000f05"),  # mov rax, 15; syscall
+        bytes.fromhex("b80f0000000f05"),  # mov eax, 15; syscall
+    ),
+    signal_frame=x86_64_frame.frame,
     calls={
         "close": 3,
         "mmap": 9,

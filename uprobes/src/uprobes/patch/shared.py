@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from uprobes.process import Process
 
 NAME = b"uprobes"
+PATH = f"/memfd:{NAME.decode()} (deleted)"
+"""How the kernel shows it."""
 MAGIC = b"uprobes shared 1"
 HEAD = struct.Struct("<16sQQ")
 PAGE = 4096
@@ -158,6 +160,19 @@ def find_shared(pid: int) -> list[tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     with contextlib.suppress(ProbeError):
         for mapping in read_mappings(pid):
-            if mapping.path == f"/memfd:{NAME.decode()} (deleted)" and not mapping.offset:
+            if mapping.path == PATH and not mapping.offset:
                 found.setdefault(mapping.inode, (mapping.start, mapping.end - mapping.start))
     return list(found.values())
+
+
+def left_open(pid: int) -> list[int]:
+    """Return the descriptors of such memory in a process, which are closed as soon as it is mapped:
+    somebody was killed before.
+    """
+    numbers = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{name}") == PATH:
+                    numbers.append(int(name))
+    return numbers
