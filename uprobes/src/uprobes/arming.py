@@ -16,7 +16,7 @@ from insn.forms import METHODS
 from uprobes.errors import NotExecutable, ProbeError
 from uprobes.exits import exits_of, place_exits
 from uprobes.location import Location
-from uprobes.maps import Mapping
+from uprobes.maps import Mapping, has_memory
 from uprobes.methods import HANDLER_METHODS, choose
 from uprobes.probe import Probe, ProbePoint, ProbeState, Uretprobe, in_order
 from uprobes.process import Process
@@ -61,6 +61,8 @@ class Arming:
         exchanging = {probe for probe, _ in wanted if probe.returns and not exits_of(probe)}
         guarded = bool(exchanging) and has_shadow_stack(process.pid)
         for probe, location in wanted:
+            if probe.point is not None and probe.point.address != location.address:
+                probe.former |= {probe.point.address}  # children may have it there still
             probe.location = location
             if probe in exchanging and location.no_return:
                 self._refuse(probe, no_return(location), refused)
@@ -92,6 +94,38 @@ class Arming:
             for probe in point.probes:
                 probe.state = ProbeState.ARMED
         return refused
+
+    def copy(self, process: Process, probes: Sequence[Probe]) -> list[ProbeError]:
+        """Put probes that are in a process into another one that has the same code; return the
+        errors of those that could not be.
+        """
+        failed: list[ProbeError] = []
+        fresh: dict[int, ProbePoint] = {}
+        for probe in probes:
+            home = probe.point
+            assert home is not None
+            point = process.points.get(home.address) or fresh.get(home.address)
+            if point is None:
+                point = fresh[home.address] = home.copied(process)
+                point.plan, point.probes, point.paused = None, (probe,), ()
+            elif probe in point.every:
+                continue
+            elif not choose(point.verdict, (*point.every, probe)):
+                failed.append(conflict(probe))
+            elif (error := self.wake(point)) is not None:
+                failed.append(as_probe_error(error, probe.location))
+            else:
+                point.probes = in_order((*point.probes, probe))
+        process.points.update(fresh)
+        self._guard(process)
+        if any(probe.returns and not exits_of(probe) for probe in probes):
+            self._open_returns(process)
+        guard = process.guard
+        errors = process.breakpoints.insert_many(fresh, None if guard is None else guard.cover)
+        for address, error in errors.items():
+            del process.points[address]
+            failed += [as_probe_error(error, probe.location) for probe in fresh[address].probes]
+        return failed
 
     def _open_returns(self, process: Process) -> None:
         """Make the return trampoline now, if that works: the program may seal itself later."""
@@ -233,21 +267,28 @@ class Arming:
                 continue
             standing = [p.address for p in points if process.breakpoints.at(p.address) is not None]
             missing = process.breakpoints.remove_many(standing)
+            if missing and not has_memory(process.pid):
+                continue
             for point in points:
                 if point.address in missing:
                     point.overwritten(missing[point.address].why, leaving[point])
                 if not point.paused and process.points.get(point.address) is point:
                     del process.points[point.address]
-            process.drop_plans([point for point in points if not point.paused])
+            try:
+                process.drop_plans([point for point in points if not point.paused])
+            except ProbeError:
+                if has_memory(process.pid):
+                    raise
 
     def points_of(self, probe: Probe) -> list[ProbePoint]:
         """List the points that carry a probe: forks that are followed have copies of its own."""
         point, processes = probe.point, self.engine.processes.values()
         if point is None:
             return []
-        if len(processes) == 1:
+        if len(processes) == 1 and point.process in processes and not probe.former:
             return [point] if probe in point.every and probe.state in PLACED else []
-        copies = (process.points.get(point.address) for process in processes)
+        places = {point.address, *probe.former}
+        copies = (process.points.get(place) for process in processes for place in places)
         return [copy for copy in copies if copy is not None and probe in copy.every]
 
 

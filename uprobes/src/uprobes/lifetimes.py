@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from uprobes import ptrace, waits
@@ -37,6 +38,8 @@ class Lifetimes:
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
+        self.on_follow: Callable[[Process, Process], None] = lambda _child, _parent: None
+        """What is told of each child that is followed, with its parent."""
         self._left: dict[int, int] = {}
         """Wait statuses, as known so far, of processes whose leader is left to its parent."""
 
@@ -94,6 +97,7 @@ class Lifetimes:
             self.engine.processes[pid] = child
             if self._follows(pid, parent):
                 child.follow(parent, tid)
+                self.on_follow(child, parent)
                 return tracee
             retire(self.engine, child)
             tracee.detach()

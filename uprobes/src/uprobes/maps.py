@@ -45,6 +45,14 @@ def read_mappings(pid: int) -> list[Mapping]:
     return [parse_mapping(line) for line in lines]
 
 
+def has_memory(pid: int) -> bool:
+    """Tell whether a process has memory; one that is ending has given it back."""
+    try:
+        return bool(read_mappings(pid))
+    except NoSuchProcess:
+        return False
+
+
 def _read_lines(tid: int) -> list[str]:
     with open(f"/proc/{tid}/maps", encoding="utf-8", errors="surrogateescape") as file:
         return file.readlines()

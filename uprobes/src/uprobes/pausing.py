@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from uprobes.errors import Overwritten, ProbeError
 from uprobes.exits import exits_of
+from uprobes.maps import has_memory
 from uprobes.probe import Probe, ProbePoint, ProbeState, Uretprobe, in_order
 from uprobes.process import Process
 
@@ -38,7 +39,10 @@ def pause(engine: "Engine", probes: Iterable[Probe]) -> None:
     for process, points in idle.items():
         if process.ended:
             continue
-        for address, error in process.breakpoints.remove_many(points).items():
+        missing = process.breakpoints.remove_many(points)
+        if missing and not has_memory(process.pid):
+            continue
+        for address, error in missing.items():
             points[address].overwritten(error.why, points[address].every)
 
 
@@ -61,8 +65,11 @@ def resume(engine: "Engine", probes: Iterable[Probe]) -> list[ProbeError]:
                 waking.setdefault(point.process, {})[point.address] = point
     failed: list[ProbeError] = []
     for process, points in waking.items():
-        if not process.ended:
-            failed += _wake(process, points)
+        try:
+            failed += [] if process.ended else _wake(process, points)
+        except ProbeError:
+            if has_memory(process.pid):
+                raise
     return failed
 
 
@@ -87,7 +94,7 @@ def _wake(process: Process, points: dict[int, ProbePoint]) -> list[ProbeError]:
 
     failed: list[ProbeError] = []
     for address, why in process.breakpoints.insert_many(points, announce).items():
-        for probe in points[address].probes:
+        for probe in points[address].probes if has_memory(process.pid) else ():
             error = Overwritten(
                 f"its breakpoint could not be put back: {why}",
                 spec=probe.location.spec,

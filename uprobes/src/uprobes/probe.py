@@ -73,6 +73,8 @@ class Probe:
         self.state = ProbeState.UNREGISTERED
         self.location = _nowhere(vaddr)
         self.point: ProbePoint | None = None
+        self.former: frozenset[int] = frozenset()
+        """The addresses at which it was before it went to another place."""
         self.error: ProbeError | None = None
         self.hits = 0
         self.misses = 0

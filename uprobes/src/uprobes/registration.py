@@ -1,18 +1,17 @@
 """All probes of one target: what is in, what was refused, what waits for its object."""
 
 import threading
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypedDict
 
-from insn import InsnError, Method, Verdict
+from insn import InsnError, Verdict
 from uprobes.collector import resting_collector
 from uprobes.errors import AlreadyRegistered, ProbeError
-from uprobes.hit import Hit
 from uprobes.location import Location, Resolution, Resolver
-from uprobes.probe import Handler, Probe, ProbeState, Uprobe, Uretprobe
+from uprobes.probe import Probe, ProbeState
 from uprobes.process import Process
+from uprobes.wording import ProbeOptions
 
 Wanted = list[tuple[Probe, Location]]
 
@@ -34,71 +33,6 @@ class Registration:
         """Take all of its probes out, and stop waiting for the pending ones."""
         self.owner.unregister(self.probes)
         self.owner.forget_pending(self)
-
-
-class Keywords(TypedDict, total=False):
-    """What can be said of every probe, as keywords.
-
-    `where` lets only some hits reach the handler (a function, or a condition such as
-    `arg0 > 4096`), `method` forces one way of executing the instruction, `forbid` rules some out,
-    `sleeps` lets the handler take its time while other threads go on.
-    """
-
-    where: Callable[[Hit], object] | str | None
-    method: Method | str | None
-    forbid: Collection[Method | str]
-    sleeps: bool
-
-
-class ReturnKeywords(Keywords, total=False):
-    """The same for return probes: `save(hit)` runs at each entry, what it gives is `ret.saved`.
-
-    `exits` asks for probes on the return instructions, the stack left alone.
-    """
-
-    save: Callable[[Hit], object] | None
-    exits: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeOptions:
-    """How the probes are to be made that one call registers."""
-
-    handler: Handler | None = None
-    returns: bool = False
-    where: Callable[[Hit], object] | None = None
-    save: Callable[[Hit], object] | None = None
-    method: Method | str | None = None
-    forbid: Collection[Method | str] = ()
-    sleeps: bool = False
-    exits: bool = False
-
-    def make(self, pid: int, location: Location) -> Probe:
-        """Make the probe for one location."""
-        if self.returns:
-            probe: Probe = Uretprobe(
-                pid,
-                location.spec,
-                self.handler,
-                save=self.save,
-                where=self.where,
-                method=self.method,
-                forbid=self.forbid,
-                sleeps=self.sleeps,
-                exits=self.exits,
-            )
-        else:
-            probe = Uprobe(
-                pid,
-                location.spec,
-                self.handler,
-                where=self.where,
-                method=self.method,
-                forbid=self.forbid,
-                sleeps=self.sleeps,
-            )
-        probe.location = location
-        return probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +59,16 @@ class Wish:
     spec: str
     options: ProbeOptions
     registration: Registration
+
+    @property
+    def named(self) -> bool:
+        """Whether it names something: an address alone means nothing in another program."""
+        return not self.spec.startswith("va:")
+
+    def for_process(self, process: Process) -> Pending:
+        """Make what waits in a process for the object."""
+        make = partial(self.options.make, process.pid)
+        return Pending(self.spec, make, self.registration, process.pid)
 
 
 class Registrations:
@@ -269,11 +213,26 @@ class Registrations:
                 item.registration.refused.append(error)
 
     def follow(self, process: Process) -> None:
-        """Wish for a process that is followed everything that was registered."""
+        """Wish for a process that is followed everything that was registered by a name."""
         self._pending = [item for item in self._pending if item.pid != process.pid]
-        for wish in self._wishes:
-            make = partial(wish.options.make, process.pid)
-            self._pending.append(Pending(wish.spec, make, wish.registration, process.pid))
+        self._pending += [wish.for_process(process) for wish in self._wishes if wish.named]
+
+    def inherit(self, child: Process, parent: Process) -> None:
+        """Let a fork wait for what its parent waits for; probe objects wait in one process only."""
+        with self._lock:
+            waiting = [item for item in self._pending if item.pid == parent.pid]
+            self._pending += [replace(item, pid=child.pid) for item in waiting if not item.probe]
+
+    def wish_in(self, process: Process, registration: Registration, *, anew: bool) -> None:
+        """Wish for a process that is followed what was registered just now: with `anew` all of it
+        that has a name, else what waits for its object.
+        """
+        wishes = [wish for wish in self._wishes if wish.registration is registration and wish.named]
+        waiting = [w for w in wishes if anew or w.spec in registration.pending]
+        if waiting:
+            with self._lock:
+                self._pending += [wish.for_process(process) for wish in waiting]
+            self.arm_pending(process)
 
     def arm_pending(self, process: Process) -> None:
         """Try everything that waits in a process once more: objects were mapped."""
@@ -294,7 +253,8 @@ class Registrations:
                 if item.spec in registration.pending:
                     registration.pending.remove(item.spec)
                 registration.refused += resolution.refused
-                made = [(item.make(location), location) for location in resolution.locations]
+                locations = self._uncovered(process, registration, resolution.locations)
+                made = [(item.make(location), location) for location in locations]
                 ready.setdefault(id(registration), (registration, []))[1].extend(
                     (probe, at) for probe, at in made if not probe.armed
                 )
@@ -307,6 +267,19 @@ class Registrations:
                 registration.refused.append(error)
         with self._lock:
             self._pending += still
+
+    @staticmethod
+    def _uncovered(
+        process: Process, registration: Registration, locations: Iterable[Location]
+    ) -> list[Location]:
+        """Leave out the places that have a probe of a registration already."""
+        known = {id(probe) for probe in registration.probes}
+        at = ((place, process.points.get(place.address)) for place in locations)
+        return [
+            place
+            for place, point in at
+            if point is None or known.isdisjoint(id(probe) for probe in point.every)
+        ]
 
     def gone(self) -> None:
         """Mark every probe that is in as gone with its process."""

@@ -2,66 +2,39 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar, Unpack, overload
 
-from insn import InsnError, Method, Verdict
+from insn import Method, Verdict
 from ubp.programs import Program, RingLayout
 from uprobes.collector import resting_collector
-from uprobes.errors import NoSuchProcess, ProbeError, TargetGone
+from uprobes.errors import ProbeError
 from uprobes.location import Location, Resolver
 from uprobes.patch.installed import Installed
 from uprobes.patch.site import Kind, Wanted
 from uprobes.pausing import pause, resume
 from uprobes.policies import Policy, Request
 from uprobes.predicate import compile_condition
-from uprobes.probe import Handler, Probe, ProbeState, Uprobe
-from uprobes.process import Process
-from uprobes.registration import (
-    Keywords,
-    ProbeOptions,
-    Registration,
-    Registrations,
-    ReturnKeywords,
-)
-from uprobes.session import Session
-from uprobes.status import command_line
-from uprobes.unloading import unload
-from uprobes.unwinding import Unwinding
+from uprobes.probe import Handler, Probe, ProbeState
+from uprobes.registration import Registration
+from uprobes.watching import Watched
+from uprobes.wording import Keywords, ProbeOptions, ReturnKeywords
 
 F = TypeVar("F", bound=Callable[..., object])
 
 log = logging.getLogger("uprobes")
 
-LINKER = "the dynamic linker"
-"""What the probe by which we are told of mapped objects calls itself."""
 
-
-class Target(Session):
+class Target(Watched):
     """A traced process and its probes; `attach` and `spawn` make one.
 
     `failures` holds what handlers raised; a probe whose handler raised is disarmed.
     """
 
     def __init__(self, resolver: Resolver, policy: Policy | None = None) -> None:
-        super().__init__(policy)
+        super().__init__(resolver, policy)
         self.failures: list[tuple[Probe, Exception]] = []
-        self._watching = False
-        self._hooks: list[Probe] = []
-        """By which we are told of mapped objects, one in each process."""
-        self._returning = False
-        """Whether any return probe was asked for."""
-        arming = self._engine.arming
-        self._unwinding = Unwinding(arming.arm, arming.disarm)
-        self._registrations = Registrations(
-            resolver,
-            self._process,
-            lambda process, wanted: self._tracer.call(lambda: arming.arm(process, wanted)),
-            lambda probes: self._quietly(lambda: self._disarm(probes)),
-            lambda locations: self._ask(Request("register", self.pid, self.command, locations)),
-        )
 
     def detach(self) -> None:
         """Take every probe out and let the target run on as if we had never been there."""
@@ -69,21 +42,9 @@ class Target(Session):
         self._registrations.gone()
 
     @property
-    def _program(self) -> str:
-        """The path of the program that runs, empty when it is gone."""
-        with contextlib.suppress(OSError):
-            return os.readlink(f"/proc/{self.pid}/exe")
-        return ""
-
-    @property
     def probes(self) -> list[Probe]:
         """Every probe that was ever in, in the order of registration."""
         return self._registrations.probes
-
-    @property
-    def pending(self) -> tuple[str, ...]:
-        """The specs that wait for their object to be mapped."""
-        return self._registrations.pending
 
     @overload
     def uprobe(
@@ -178,29 +139,10 @@ class Target(Session):
         made = self._registrations.register_probes(wanted)
         return self._await(made, any(probe.returns for probe in wanted))
 
-    def _await(self, made: Registration, returns: bool) -> Registration:
-        """Watch the dynamic linker as soon as something waits for an object to be mapped.
-
-        Return probes wait for the library that unwinds the stack, which may come late; what is
-        probed in a library must be forgotten when that is unmapped.
-        """
-        returning = returns and not self._returning
-        self._returning = self._returning or returning
-        path = self._program
-        library = not self._watching and any(p.location.path != path for p in made.probes)
-        if (made.pending or returning or library) and not self.detached:
-            self._quietly(self._watch)
-        return made
-
-    def _watch(self) -> None:
-        """Be told of mapped and unmapped objects; some may have been mapped since we looked."""
-        self._look(self._process(), watch=not self._watching)
-
     def unregister(self, probes: Iterable[Probe]) -> None:
         """Take probes out, in one go; those that are not in are left alone. Their counts stay."""
         self._registrations.unregister(probes)
 
-    @resting_collector()
     def pause(self, probes: Iterable[Probe]) -> None:
         """Take armed probes out for a while: they stay registered, and see no hit meanwhile."""
         paused = list(probes)
@@ -211,6 +153,7 @@ class Target(Session):
         paused = list(probes)
         return self._tracer.call(lambda: resume(self._engine, paused))
 
+    @resting_collector()
     def install(
         self,
         programs: Iterable[tuple[str | int | Location, Program]],
@@ -249,9 +192,7 @@ class Target(Session):
             raise refused[0]
         unwinders = self._unwinders() if returns else []
         installed = self._tracer.call(
-            lambda: installer.install(
-                self._process(), wanted, resolver, unwinders, layout, note
-            )
+            lambda: installer.install(self._process(), wanted, resolver, unwinders, layout, note)
         )
         installed.refused += refused
         path = self._program
@@ -295,61 +236,3 @@ class Target(Session):
         super()._exited(pid, status)
         if pid == self.pid:
             self._registrations.gone()
-
-    def _execed(self, process: Process, lost: list[Probe]) -> None:
-        try:
-            self._ask(Request("exec", process.pid, tuple(command_line(process.pid))))
-        except ProbeError as error:
-            log.error("the probes of process %d did not come along: %s", process.pid, error.why)
-            self._registrations.refuse(process.pid, lost, error)
-        else:
-            self._begin_program(process, lost)
-
-    def _begin_program(self, process: Process, lost: list[Probe]) -> None:
-        self._registrations.resolver.forget(process.pid)
-        if process.pid == self.pid:
-            self._wait_again(lost, process)
-        else:
-            self._registrations.follow(process)
-        self._look(process, watch=True)
-
-    def _look(self, process: Process, *, watch: bool) -> None:
-        try:
-            if watch:
-                self._watch_linker(process)
-            self._objects_changed(process)
-        except NoSuchProcess as error:
-            raise TargetGone(error.why) from None
-        except InsnError as error:
-            log.warning("process %d has a file that can't be read: %s", process.pid, error.why)
-
-    def _wait_again(self, lost: list[Probe], process: Process) -> None:
-        """Let the probes wait that name something; an address alone means nothing any more."""
-        named = [p for p in lost if p.spec != LINKER and not p.spec.startswith("va:")]
-        self._registrations.wait_again(named, process)
-
-    def _disarm(self, probes: list[Probe]) -> None:
-        """Take probes out, and with the last one what tells us of mapped objects."""
-        arming = self._engine.arming
-        arming.disarm(probes)
-        points = sum(len(process.points) for process in self._engine.processes.values())
-        if self._hooks and points <= len(self._hooks) and not self.pending:
-            arming.disarm(self._hooks)
-            self._hooks.clear()
-            self._watching = False
-
-    def _watch_linker(self, process: Process) -> None:
-        """Be told when the dynamic linker has mapped or unmapped objects."""
-        address = self._registrations.resolver.linker_hook(process.pid)
-        self._watching = True
-        if address is not None:
-            hook = Uprobe(process.pid, LINKER, lambda hit: self._objects_changed(hit.process))
-            self._hooks = [*(h for h in self._hooks if h.registered), hook]
-            self._engine.arming.arm(process, [(hook, Location(address, LINKER))])
-
-    def _objects_changed(self, process: Process) -> None:
-        self._registrations.resolver.forget(process.pid)
-        self._wait_again(unload(process), process)
-        self._registrations.arm_pending(process)
-        if self._returning:
-            self._unwinding.watch(process, self._registrations.resolver.unwinders(process.pid))

@@ -39,12 +39,12 @@ def _lost_points(process: Process) -> list[ProbePoint]:
             continue
         if home not in known:
             known[home] = home in mappings
-        if not known[home] and not _same(home, mapping_at(mappings, point.address)):
+        if not known[home] and not same_code(home, mapping_at(mappings, point.address)):
             lost.append(point)
     return lost
 
 
-def _same(home: Mapping, now: Mapping | None) -> bool:
+def same_code(home: Mapping, now: Mapping | None) -> bool:
     """Tell whether a mapping is (part of) what another one was."""
     if now is None or not now.executable or (now.device, now.inode) != (home.device, home.inode):
         return False
