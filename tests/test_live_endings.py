@@ -8,6 +8,7 @@ import live
 import pytest
 
 import uprobes
+from uprobes.memory import ProcessMemory
 
 pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
@@ -76,6 +77,19 @@ def test_a_program_killed_while_handlers_run_ends_the_run(victim):
     assert status == uprobes.ExitStatus(None, signal.SIGKILL)
     assert ticks.process.wait(live.PATIENCE) == -signal.SIGKILL
     assert not target.failures
+
+
+def test_memory_that_ended_with_its_process_is_told_from_an_address_without_memory(victim):
+    ticks = victim("ticks", 1)
+    memory = ProcessMemory(ticks.pid)
+    with pytest.raises(uprobes.NotMapped):
+        memory.read(8, 1)
+    ticks.process.kill()
+    live.until(lambda: not ticks.alive, "it is a zombie")
+    for access in (lambda: memory.read(ticks.points["tick"], 1), lambda: memory.write(8, b"x")):
+        with pytest.raises(uprobes.TargetGone):
+            access()
+    memory.close()
 
 
 SLOW = [pytest.param(method, marks=pytest.mark.slow) for method in live.METHODS]

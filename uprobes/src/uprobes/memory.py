@@ -58,8 +58,11 @@ class ProcessMemory:
             self.write(address + done, code[done:])
 
     def _lost(self, error: Exception | None, address: int, size: int) -> TargetGone | NotMapped:
-        if error is None and not os.path.exists(f"/proc/{self.pid}"):
-            return TargetGone("the process has ended", address=address)
+        if error is None and size:
+            # No error and no byte: the address space itself is gone (mem_rw in fs/proc/base.c).
+            return TargetGone(
+                f"process {self.pid} has ended, or become another program", address=address
+            )
         return NotMapped(
             f"process {self.pid} has no {size} accessible bytes of memory", address=address
         )
