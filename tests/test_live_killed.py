@@ -110,6 +110,17 @@ def test_calls_under_way_in_a_return_probed_function_return_without_the_tracer(v
         assert deep.finish() == said
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3])
+def test_exceptions_pass_through_return_probed_functions_without_the_tracer(victim, delay):
+    """The guard puts return addresses back before the unwinder looks: it does not know ours."""
+    throws = victim("throws", 20_000)
+    tracer = start_tracer(throws, "returns", [throws.spec("thrower"), throws.spec("middle")])
+    throws.go()
+    time.sleep(delay)
+    kill(tracer)
+    assert throws.finish() == (["caught 10000 sum 100010000"], 0)
+
+
 def test_a_second_tracer_takes_over_from_a_dead_one(victim, unprobed):
     kinds = victim("kinds", 3, 400)
     specs = [kinds.spec(name) for name in kinds.points]

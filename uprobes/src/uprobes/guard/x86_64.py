@@ -8,7 +8,8 @@ order:
 3. at the breakpoint of a trap probe it goes on in that probe's trampoline; at any other breakpoint
    of ours, every original byte is put back through /proc/self/mem: later ones may
    be met with SIGTRAP blocked, which kills; without /proc the thread goes on in the copy if there
-   is one, or its page is unlocked for a moment;
+   is one, or its page is unlocked for a moment. Before that, the real return addresses are put back
+   on all stacks: this may be the entry of an unwinder, which would not know the trampoline;
 4. a trap that the program did not make (a step under way when we died) is forgotten;
 5. everything else is the program's own: its handler, or its death.
 
@@ -200,7 +201,9 @@ def _find_point(a: Assembler) -> None:
 
 
 def _heal_all(a: Assembler) -> None:
-    """Put back every original byte whose breakpoint stands still, and run the instruction."""
+    """Put back return addresses, then every original byte whose breakpoint stands still, and run
+    the instruction.
+    """
     a.lea_label("rdi", "own memory")
     a.mov("rsi", O_RDWR)
     a.mov("rax", SYS_OPEN)
@@ -208,6 +211,7 @@ def _heal_all(a: Assembler) -> None:
     a.arithmetic("cmp", "rax", 0, size=4)
     a.jump_if("l", "alone")
     a.mov("r14", "rax")
+    _return_addresses(a)
     a.mov("r12", Mem("r9", layout.POINTS_AT.offset))
     a.mov("r15", Mem("r12", 0))
     a.arithmetic("add", "r12", 8)
@@ -243,6 +247,38 @@ def _heal_all(a: Assembler) -> None:
     a.mov("rax", SYS_CLOSE)
     a.syscall()
     a.jump("healed")
+
+
+def _return_addresses(a: Assembler) -> None:
+    """Exchange every trampoline that stands on a stack for the real return address.
+
+    The stack of a thread that ended may be gone, so each place is read by the kernel first; its
+    thread may return from it meanwhile, so it is written only while the trampoline stands there.
+    """
+    a.mov("r12", Mem("r9", layout.FRAMES_AT.offset))
+    a.mov("r15", Mem("r9", layout.FRAMES_USED.offset))
+    a.label("place")
+    a.arithmetic("cmp", "r15", 0)
+    a.jump_if("e", "places done")
+    a.arithmetic("sub", "r15", 1)
+    a.mov("rdi", "r14")
+    a.lea("rsi", Mem("rsp", -64))
+    a.mov("rdx", 8)
+    a.mov("r10", Mem("r12", 0))
+    a.mov("rax", SYS_PREAD)
+    a.syscall()
+    a.arithmetic("cmp", "rax", 8)
+    a.jump_if("ne", "next place")
+    a.mov("rax", Mem("rsp", -64))
+    a.arithmetic("cmp", "rax", Mem("r9", layout.TRAMPOLINE.offset))
+    a.jump_if("ne", "next place")
+    a.mov("r10", Mem("r12", 0))
+    a.mov("rdx", Mem("r12", 8))
+    a.lock_cmpxchg(Mem("r10", 0), "rdx")
+    a.label("next place")
+    a.arithmetic("add", "r12", layout.FRAME_SIZE)
+    a.jump("place")
+    a.label("places done")
 
 
 def _not_ours(a: Assembler) -> None:
