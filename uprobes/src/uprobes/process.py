@@ -229,7 +229,7 @@ class Process(Planning):
 
     @property
     def guarded_areas(self) -> list[tuple[int, int]]:
-        """Where a thread may be of our doing, as the guard has it: programs' up to odd addresses."""
+        """Where a thread may be of our doing; what holds programs ends at an odd address."""
         arenas = [area for item in self.installed for area in item.arena.areas]
         return [*self.areas, *((area.start, area.end | 1) for area in arenas)]
 

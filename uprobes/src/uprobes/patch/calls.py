@@ -5,7 +5,7 @@ process's own memory. A program can only go when none of its return addresses is
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ WORD = struct.Struct("<Q")
 PAIR = struct.Struct("<QQ")
 FAR = DISTANCE // 2
 """Code farther apart than this has tables of its own."""
+MOST_FRAME = 4096
+"""A program takes no more of the stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,11 @@ class CallTables:
                         original, hook = PAIR.unpack_from(content, at + ORIGINAL)
                         yield Entry(table + place_at, table + at, place, original, hook)
 
-    def give_up(self, process: "Process", arena: "Arena") -> None:
+    def give_up(self, process: "Process", arena: "Arena", inside: Collection[int] = ()) -> None:
         """Put the real return addresses back where those into an arena stand; threads are held.
+
+        `inside` are the stack pointers of threads in the arena: the calls that they are just
+        entering or leaving stay as they are.
 
         Where the function that returned there had called another in its own place (a tail call),
         the arena's address stands in that one's entry.
@@ -104,6 +109,8 @@ class CallTables:
         originals = {entry.entry_at: entry.original for entry in entries}
         memory = process.memory
         for entry in mine:
+            if any(sp - WORD.size <= entry.place < sp + MOST_FRAME for sp in inside):
+                continue
             original = originals[entry.entry_at]
             try:
                 if memory.word(entry.place) == entry.hook:

@@ -29,7 +29,7 @@ from uprobes.patch.placing import place_jumps, place_traps, take_out, unmap
 from uprobes.patch.shared import PAGE, SharedMemory
 from uprobes.patch.site import Kind, Site, Wanted
 from uprobes.patch.thread_words import ThreadWords, thread_words
-from uprobes.patch.threads import blocks_signal
+from uprobes.patch.threads import blocks_signal, stacks_inside
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
@@ -264,7 +264,9 @@ class Installer:
                 if not attempt:
                     take_out(process, installed.every)
                 if process.calls is not None:
-                    process.calls.give_up(process, installed.arena)
+                    arena = installed.arena
+                    inside = stacks_inside(process, held, arena.holds)
+                    process.calls.give_up(process, arena, inside)
                 self.engine.leaving.free_caller(process)
                 if unmap(process, installed, held):
                     break
@@ -274,7 +276,8 @@ class Installer:
 
     def _close_calls(self, process: "Process") -> None:
         """Take the tables out when no program of returns is left."""
-        if any(site.returns for item in process.installed for site in item.sites):
+        items = [*process.installed, *process.leftover]
+        if any(site.returns for item in items for site in item.sites):
             return
         for item in process.installed:
             if item.calls is not None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,18 +29,43 @@ def addresses_in_use(process: "Process", tracees: "Iterable[Tracee]") -> NDArray
     the program counter (struct sigcontext, arch/x86/include/uapi/asm/sigcontext.h); a number that
     only looks like that can make the caller wait, no more.
     """
+    return np.unique(_positions(process, tracees)[0])
+
+
+def stacks_inside(
+    process: "Process", tracees: "Iterable[Tracee]", holds: Callable[[int], bool]
+) -> list[int]:
+    """Return the stack pointers of held threads at addresses for which `holds`, and of what their
+    signal handlers interrupted there.
+    """
+    addresses, stacks = _positions(process, tracees)
+    pairs = zip(addresses.tolist(), stacks.tolist(), strict=True)
+    return [stack for address, stack in pairs if holds(address)]
+
+
+def _positions(
+    process: "Process", tracees: "Iterable[Tracee]"
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return where held threads are, and what signals interrupted: addresses, stack pointers.
+
+    A signal's frame has the stack pointer in the word before the program counter.
+    """
     machine = process.machine
     mappings = read_mappings(process.pid)
     found: list[NDArray[np.uint64]] = []
+    stacks: list[NDArray[np.uint64]] = []
     here: list[int] = []
+    tops: list[int] = []
     for tracee in tracees:
         if tracee.state is State.GONE:
             continue
         try:
-            here.append(tracee.peek(machine.ip))
-            low = tracee.peek(machine.sp) & ~7
+            ip, sp = tracee.peek(machine.ip), tracee.peek(machine.sp)
         except OSError:
             continue  # it has died
+        here.append(ip)
+        tops.append(sp)
+        low = sp & ~7
         mapping = mapping_at(mappings, low)
         if mapping is None:
             continue
@@ -53,8 +78,10 @@ def addresses_in_use(process: "Process", tracees: "Iterable[Tracee]") -> NDArray
         if len(words) > behind:
             marked = words[behind:] & np.uint64(mask) == np.uint64(expected)
             found.append(words[:-behind][marked])
+            stacks.append(np.roll(words, 1)[:-behind][marked])
     found.append(np.array(here, np.uint64))
-    return np.unique(np.concatenate(found))
+    stacks.append(np.array(tops, np.uint64))
+    return np.concatenate(found), np.concatenate(stacks)
 
 
 def blocks_signal(pid: int, number: int) -> bool:
