@@ -27,8 +27,8 @@ while True:
 """
 
 
-def backtraces(pid):
-    """Give the functions on the stack of each thread, as gdb tells them, sorted by thread."""
+def backtraces(pid, what=2):
+    """Give the functions (or with 1 the addresses) on the stack of each thread, as gdb has them."""
     done = subprocess.run(
         ["gdb", "-nx", "-batch", "-p", str(pid), "-ex", "thread apply all bt 60"],
         capture_output=True,
@@ -42,8 +42,10 @@ def backtraces(pid):
     for line in done.stdout.splitlines():
         if found := re.match(r"Thread (\d+) ", line):
             thread = int(found[1])
-        elif (found := re.match(r"#\d+ +(?:0x[0-9a-f]+ in )?(\S+) ", line)) and thread is not None:
-            stacks.setdefault(thread, []).append(found[1])
+        elif (
+            found := re.match(r"#\d+ +(?:0x([0-9a-f]+) in )?(\S+) ", line)
+        ) and thread is not None:
+            stacks.setdefault(thread, []).append(found[what])
     return stacks
 
 
@@ -137,4 +139,77 @@ def test_after_a_killed_tracer_as_soon_as_any_thread_meets_a_breakpoint(deep, ex
         capture_output=True,
         check=True,
     )
+    surface(started)
+
+
+@pytest.mark.parametrize("returns", [False, True], ids=["entries", "returns"])
+def test_a_backtrace_in_a_handler_goes_where_gdb_goes(deep, returns):
+    """Whatever return addresses of ours stand on the stack; gdb comes when we are out."""
+    started = deep()
+    seen = {}
+    with uprobes.attach(started.pid) as target:
+
+        def look(hit):
+            seen[hit.tid] = target.backtrace(hit)
+
+        made = target.register(specs_of(started), lambda ret: None, returns=returns)
+        assert made.refused == []
+        target.register("libc:read", look)
+        at_the_bottom(started)
+        live.until(lambda: len(seen) == THREADS, "all read")
+        threads = set(seen)
+    for tid in threads:
+        names = [place.function for place in seen[tid]]
+        assert names[1 : DEPTH + 3] == ["bottom", *["dive"] * (DEPTH + 1)]
+    # Without the addresses of inlined frames and of where each is now: what returns where.
+    told = [[int(a, 16) for a in stack if a] for stack in backtraces(started.pid, 1).values()]
+    for tid in threads:
+        ours = [place.address for place in seen[tid]][1:]
+        assert any(stack[-len(ours) :] == ours for stack in told), (ours, told)
+    surface(started)
+
+
+def test_a_backtrace_goes_through_a_signal_handler_on_its_own_stack(victim):
+    started = victim("returns", "sigaltstack", 3)
+    seen = []
+    with uprobes.attach(started.pid) as target:
+        target.register(
+            "returns:leaf",
+            lambda ret: None,
+            returns=True,
+            save=lambda hit: seen.append([p.function for p in target.backtrace(hit)]),
+        )
+        target.register("returns:handler", lambda ret: None, returns=True)
+        assert live.run_to_the_end(target, started).code == 0
+    assert len(seen) == 3
+    for names in seen:
+        assert names[:2] == ["leaf", "handler"]
+        assert "main" in names
+    started.finish()
+
+
+def test_a_handler_reads_the_stack_and_the_code_as_they_are_without_us(deep):
+    started = deep()
+    seen = []
+    with uprobes.attach(started.pid) as target:
+        place = started.points["dive"]
+        before = target.read(place, 16)
+
+        def look(hit):
+            sp = hit.registers["rsp"]
+            word = int.from_bytes(hit.read(sp, 8), "little")
+            parts = b"".join(hit.read(sp + at, 1) for at in range(8))
+            seen.append((word, int.from_bytes(parts, "little"), hit.memory.word(sp)))
+            assert hit.read(place, 16) == before != hit.memory.read(place, 16)
+
+        target.register(started.spec("dive"), lambda ret: None, returns=True)
+        target.register(started.spec("dive"), look)
+        at_the_bottom(started)
+        assert not target.failures
+        code = [row for row in live.executable_mappings(started.pid) if row[4]]
+    assert len(seen) == THREADS * (DEPTH + 1)
+    for word, parts, raw in seen:
+        assert word == parts
+        assert any(start <= word < end for start, end, *_ in code)
+        assert not any(start <= raw < end for start, end, *_ in code)
     surface(started)

@@ -188,7 +188,7 @@ FORKING = """
 import os, sys
 print("ready", flush=True)
 input()
-for number in range(150):
+for number in range(300):
     pid = os.fork()
     if pid == 0:
         for _ in range(20): os.getppid()
@@ -226,4 +226,5 @@ def test_registering_and_unregistering_while_children_are_born(method):
     counts = [hits for pid, hits in seen.items() if pid not in changing]
     assert seen[parent.pid] == 1
     assert all(hits <= 20 for hits in seen.values())
-    assert sum(hits == 20 for hits in counts) > 50
+    assert sum(hits == 20 for hits in counts) > 5
+    assert sum(hits < 20 for hits in counts) <= 5

@@ -222,10 +222,12 @@ class Image:
     @cached_property
     def frames(self) -> Frames:
         """The function ranges of `.eh_frame`."""
-        address, content = self._frame_section()
+        address, content = self.frame_section
         return read_frames(content, address, self.headers.bits, self.headers.byte_order)
 
-    def _frame_section(self) -> tuple[int, bytes]:
+    @cached_property
+    def frame_section(self) -> tuple[int, bytes]:
+        """The address and the bytes of `.eh_frame`."""
         section = self.section(".eh_frame")
         if section is not None:
             return section.address, self.contents(section)

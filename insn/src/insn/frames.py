@@ -28,22 +28,27 @@ class Frames:
 
     `starts`, `ends` and `lsda` (the address of the exception table; 0: none) are parallel, and so
     is `entered`: whether the return address is on top of the stack at the start, as it is where
-    functions are called, but not where the PLT or the cold part of a function begins.
+    functions are called, but not where the PLT or the cold part of a function begins. `places` are
+    the offsets in the section at which the entries write their start.
     """
 
     starts: NDArray[np.uint64]
     ends: NDArray[np.uint64]
     lsda: NDArray[np.uint64]
     entered: NDArray[np.bool_]
+    places: NDArray[np.uint64]
 
     def at(self, address: int) -> tuple[int, int] | None:
         """Find the range (start, end) that contains the address."""
+        index = self.index(address)
+        return None if index is None else (int(self.starts[index]), int(self.ends[index]))
+
+    def index(self, address: int) -> int | None:
+        """Find which of the ranges contains the address."""
         if not 0 <= address <= _MASK:
             return None
         index = int(np.searchsorted(self.starts, np.uint64(address), side="right")) - 1
-        if index < 0 or int(self.ends[index]) <= address:
-            return None
-        return int(self.starts[index]), int(self.ends[index])
+        return None if index < 0 or int(self.ends[index]) <= address else index
 
 
 class Cursor:
@@ -144,11 +149,12 @@ def read_frames(
         parts.append(read(section, address, bits, byte_order, common, positions))
     if not parts:
         none = np.empty(0, np.uint64)
-        return Frames(none, none, none, np.empty(0, np.bool_))
-    starts, ends, lsda, rules = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return Frames(none, none, none, np.empty(0, np.bool_), none)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    starts, ends, lsda, rules, places = columns
     sensible = np.flatnonzero((ends > starts) & (starts > 0))
     order = sensible[np.argsort(starts[sensible], kind="stable")]
-    return Frames(starts[order], ends[order], lsda[order], _ADVANCES[rules[order]])
+    return Frames(starts[order], ends[order], lsda[order], _ADVANCES[rules[order]], places[order])
 
 
 def _entries(section: bytes, byte_order: Literal["little", "big"]) -> Iterator[tuple[int, int]]:
@@ -207,8 +213,14 @@ def _read_common(
         return _Common()
 
 
-_Columns = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]
-"""Starts, ends, exception tables, and the first byte of each entry's unwind rules."""
+_Columns = tuple[
+    NDArray[np.uint64],
+    NDArray[np.uint64],
+    NDArray[np.uint64],
+    NDArray[np.uint64],
+    NDArray[np.uint64],
+]
+"""Starts, ends, exception tables, the first byte of each entry's unwind rules, and its place."""
 
 _ADVANCES = np.zeros(256, np.bool_)
 _ADVANCES[[0, 2, 3, 4, *range(0x40, 0x80)]] = True
@@ -246,7 +258,7 @@ def _read_many(
     if common.augmented:
         behind = at + 9 + (numbers[at + 8] & 0x7F)
     rules = numbers[np.minimum(behind, len(section) - 1)].astype(np.uint64)
-    return starts, ends, lsda, rules
+    return starts, ends, lsda, rules, at.astype(np.uint64)
 
 
 def _read_each(
@@ -271,9 +283,9 @@ def _read_each(
             rule = section[behind] if behind < len(section) else 0
         except MalformedFile:
             continue
-        rows.append((start & _MASK, min(end, _MASK), table & _MASK, rule))
-    columns = np.array(rows, np.uint64).reshape(-1, 4)
-    return columns[:, 0], columns[:, 1], columns[:, 2], columns[:, 3]
+        rows.append((start & _MASK, min(end, _MASK), table & _MASK, rule, position))
+    columns = np.array(rows, np.uint64).reshape(-1, 5)
+    return columns[:, 0], columns[:, 1], columns[:, 2], columns[:, 3], columns[:, 4]
 
 
 def landing_pads(cursor: Cursor, function: int) -> list[int]:

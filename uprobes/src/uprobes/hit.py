@@ -5,6 +5,7 @@ import enum
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from uprobes import unprobed
 from uprobes.errors import ProbeError
 from uprobes.memory import ProcessMemory
 from uprobes.tracee import IP_MOVED, Registers, Tracee
@@ -70,8 +71,14 @@ class Hit:
 
     @property
     def memory(self) -> ProcessMemory:
-        """The memory of the process, as it is now."""
+        """The memory of the process as it is now, with what we have put into it (see `read`)."""
         return self._tracee.process.memory
+
+    def read(self, address: int, size: int) -> bytes:
+        """Read memory as the program would see it without us: our breakpoints and return addresses
+        don't show. Raises NotMapped.
+        """
+        return unprobed.read(self.process, address, size)
 
     def arg(self, number: int) -> int:
         """Return an integer argument of the function, counted from 0, by the calling convention.

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 from uprobes.errors import ProbeError
 
 if TYPE_CHECKING:
-    from insn import Windows
+    from collections.abc import Callable, Mapping
+
+    from insn import Arch, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,19 @@ class Resolver(Protocol):
 
     def unwinders(self, pid: int) -> tuple[int, ...]:
         """Return the addresses of the functions that walk the stack."""
+        ...
+
+    def callers(
+        self,
+        pid: int,
+        arch: "Arch",
+        registers: "Mapping[str, int]",
+        word: "Callable[[int], int]",
+        limit: int,
+    ) -> tuple[int, ...]:
+        """Return where a thread is, where its caller was called, and so on; `word` reads the stack
+        as the program would see it.
+        """
         ...
 
     def forget(self, pid: int) -> None:

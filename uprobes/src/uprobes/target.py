@@ -10,6 +10,7 @@ from insn import Method, Verdict
 from ubp.programs import Program, RingLayout
 from uprobes.collector import resting_collector
 from uprobes.errors import ProbeError
+from uprobes.hit import Hit
 from uprobes.location import Location, Resolver
 from uprobes.patch.installed import Installed
 from uprobes.patch.site import Kind, Wanted
@@ -18,6 +19,7 @@ from uprobes.policies import Policy, Request
 from uprobes.predicate import compile_condition
 from uprobes.probe import Handler, Probe, ProbeState
 from uprobes.registration import Registration
+from uprobes.unprobed import real_returns, stack_end
 from uprobes.watching import Watched
 from uprobes.wording import Keywords, ProbeOptions, ReturnKeywords
 
@@ -142,6 +144,24 @@ class Target(Watched):
     def unregister(self, probes: Iterable[Probe]) -> None:
         """Take probes out, in one go; those that are not in are left alone. Their counts stay."""
         self._registrations.unregister(probes)
+
+    def backtrace(self, hit: Hit, limit: int = 64) -> tuple[Location, ...]:
+        """Name where a thread is that has hit a probe, where its caller was called, and so on.
+
+        For handlers: the thread must be stopped. By the unwind tables of the program and its
+        libraries; where these end, so does the backtrace. Return addresses are the real ones.
+        """
+        process, resolver = hit.process, self._registrations.resolver
+        arch = process.machine.arch
+        sp = hit.registers[arch.stack_pointer]
+        real = real_returns(process, sp, stack_end(process, sp))
+
+        def word(place: int) -> int:
+            return real.get(place) or process.memory.word(place, arch.pointer_size)
+
+        registers = {name: hit.registers[name] for name in process.machine.names}
+        found = resolver.callers(process.pid, arch, registers, word, limit)
+        return tuple(resolver.locate(address, process.pid) for address in found)
 
     def pause(self, probes: Iterable[Probe]) -> None:
         """Take armed probes out for a while: they stay registered, and see no hit meanwhile."""

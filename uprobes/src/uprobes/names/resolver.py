@@ -4,9 +4,9 @@ import contextlib
 import difflib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from insn import Windows
+from insn import Arch, Windows
 from insn.errors import InsnError
 from uprobes.errors import (
     Ambiguous,
@@ -19,6 +19,7 @@ from uprobes.errors import (
 )
 from uprobes.location import Location, Resolution
 from uprobes.names import places
+from uprobes.names.callers import Word, callers
 from uprobes.names.functions import Files
 from uprobes.names.instances import Instance, Instances
 from uprobes.names.objects import MappedObject, Space, names_of
@@ -135,6 +136,12 @@ class Resolver:
             with contextlib.suppress(InsnError):
                 found += [address + instance.bias for address in instance.functions.unwinders]
         return tuple(found)
+
+    def callers(
+        self, pid: int, arch: Arch, registers: Mapping[str, int], word: Word, limit: int
+    ) -> tuple[int, ...]:
+        """Return where a thread is, where its caller was called, and so on, by unwind tables."""
+        return tuple(callers(self._instances(pid)[0], arch, registers, word, limit))
 
     def objects(self, pid: int) -> tuple[MappedObject, ...]:
         """List the objects that a process has mapped as code, the main program first."""
