@@ -108,7 +108,7 @@ def test_returns_are_seen_in_a_program_that_may_make_no_system_calls(victim, whe
 @pytest.mark.parametrize("follow", [False, True])
 def test_a_filter_that_kills_on_mmap_is_never_met(victim, build, follow):
     """With forks, exits and returns; each of our own calls would end the program."""
-    births = victim("sealing", "kill-mmap", build("births"), "fork")
+    births = victim("sealing", "kill-exec", build("births"), "fork")
     seen = []
     with uprobes.attach(births.pid, follow_forks=follow) as target:
         probe = target.uprobe(births.spec("probed"), lambda hit: None).probes[0]
@@ -120,7 +120,7 @@ def test_a_filter_that_kills_on_mmap_is_never_met(victim, build, follow):
 
 
 def test_a_sealed_program_is_left_without_a_trace_of_return_probes(victim, build):
-    kinds = victim("sealing", "kill-mmap", build("kinds"), 1, 0, "push_rbp")
+    kinds = victim("sealing", "kill-exec", build("kinds"), 1, 0, "push_rbp")
     kinds.go()
     kinds.wait_for("running")
     with uprobes.attach(kinds.pid) as target:

@@ -1,8 +1,8 @@
 """Ways out of functions, and Go's checks of the stack: bytes and what they are, one case a line."""
 
-import insn
 import pytest
 
+import insn
 from uprobes.errors import ProbeError
 from uprobes.exits import find_exits
 from uprobes.machine.go_checks import STACK_CHECKS
@@ -17,7 +17,7 @@ c2 0800                                 | 0            | one that pops arguments
 f3 c3                                   | 0            | one with a prefix
 eb fe                                   | no-exits     | an endless loop
 0f0b                                    | no-exits     | a trap
-c3 06                                   | no-exits     | a byte that is no instruction of 64-bit code
+c3 06                                   | no-exits     | a byte that is no 64-bit instruction
 eb 7e c3                                | tail-call 0  | a jump out of it
 75 7e c3                                | tail-call 0  | a conditional jump out of it
 e9 fbffffff                             | no-exits     | to its own first instruction

@@ -76,7 +76,7 @@ class AreaMapper:
     def map_at(self, address: int, size: int) -> None:
         """Map `size` bytes of traps at just this address; CannotMap (`place-taken`)."""
         process = self.process
-        process.may_call()
+        process.may_call(UNMAP)
         try:
             got = process.call(
                 "mmap", address, size, PROT_READ_EXEC, MAP_PRIVATE_ANONYMOUS_NOREPLACE, NO_FILE, 0
@@ -106,7 +106,7 @@ class AreaMapper:
 
     def _map(self, size: int, protection: int) -> int:
         process = self.process
-        process.may_call()
+        process.may_call(UNMAP)
         try:
             return process.call("mmap", 0, size, protection, MAP_PRIVATE_ANONYMOUS, NO_FILE, 0)
         except OSError as error:
@@ -122,4 +122,5 @@ class AreaMapper:
             return
 
 
+UNMAP = ("munmap", ())
 NO_FILE = (1 << 64) - 1

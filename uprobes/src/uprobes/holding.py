@@ -214,9 +214,11 @@ class Holding:
                 status = tracee.pending if tracee.state is State.STOPPED else None
                 event = None if status is None else status >> 16
                 fit = event == Event.STOP
-                if fit:
-                    work(tracee)
-                self.release(held)
+                try:
+                    if fit:
+                        work(tracee)
+                finally:
+                    self.release(held)
                 if fit:
                     return
                 if status is not None and not event and self.engine.current is None:

@@ -14,6 +14,7 @@ import time
 from uprobes import ptrace
 from uprobes.errors import CannotMap, TargetGone
 from uprobes.ptrace import FAULTS, WALL, Event, Request, TrapCode
+from uprobes.seccomp import check_prepared
 from uprobes.tracee import CALL_STOP, Tracee
 from uprobes.way_back import WayBack
 
@@ -148,6 +149,7 @@ def _run_call(tracee: Tracee, name: str) -> None:
     kernel forget the program's own handler (force_sig_info in kernel/signal.c). Raises CannotMap
     where the thread runs something else: another one may overwrite the instruction at any moment.
     """
+    check_prepared(tracee)
     begun = False
     while True:
         ptrace.call(Request.SYSCALL, tracee.tid)

@@ -10,7 +10,6 @@ import ubp
 from insn import Verdict
 from uprobes import copying, inject, ptrace
 from uprobes.area import AreaMapper
-from uprobes.attaching import read_status
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.guard.keeper import AREA as GUARD_SIZE
 from uprobes.guard.keeper import Guard
@@ -19,6 +18,7 @@ from uprobes.maps import Mapping, mapping_at, read_mappings
 from uprobes.memory import ProcessMemory
 from uprobes.planning import SLOT_SIZE, Planning
 from uprobes.probe import Probe, ProbePoint
+from uprobes.seccomp import Wish, check_ahead, mode_of
 from uprobes.status import program_entry
 from uprobes.tracee import State, Tracee
 from uprobes.way_back import Borrowed
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from uprobes.patch.site import Site
     from uprobes.returns import Returns
 
-SEALED = "the process runs under seccomp, which may forbid the system calls that we need"
 STEP_RULES = {insn.X86_64.name: ubp.X86_64}
 
 
@@ -107,16 +106,20 @@ class Process(Planning):
 
     # -- system calls -------------------------------------------------------------------------
 
-    def may_call(self) -> None:
-        """Raise CannotMap when no system call may be made in this process now."""
+    def may_call(self, *needed: Wish, survived: tuple[Wish, ...] = ()) -> None:
+        """Raise CannotMap when no system call may be made in this process now, or one of those that
+        are needed would not be let through; those that may fail must not do worse.
+        """
         if self.no_calls is not None:
             raise CannotMap(self.no_calls)
         if self.caller is None:
             raise CannotMap("no thread of the process is stopped where it could map memory")
-        if read_status(self.caller.tid).seccomp:
-            # It may have sealed itself since we attached.
-            self.no_calls = SEALED
-            raise CannotMap(SEALED)
+        check_ahead(self.caller, needed, survived)
+
+    @property
+    def filtered(self) -> bool:
+        """Whether any thread is under seccomp, or no system call is made for another reason."""
+        return self.no_calls is not None or any(mode_of(tid)[0] for tid in self.tracees)
 
     def call(self, name: str, *arguments: int) -> int:
         """Make a system call in the process by its `caller`; raises OSError, CannotMap or

@@ -34,6 +34,7 @@ class Request(enum.IntEnum):
     LISTEN = 0x4208
     GETSIGMASK = 0x420A
     SETSIGMASK = 0x420B
+    SECCOMP_GET_FILTER = 0x420C
     GET_RSEQ_CONFIGURATION = 0x420F
 
 
@@ -251,6 +252,16 @@ def rseq_area(tid: int) -> int:
     except OSError:
         return 0
     return int(configuration[0])
+
+
+def seccomp_filter(tid: int, index: int) -> bytes:
+    """Return one of a stopped thread's seccomp filters, the oldest first: struct sock_filter by
+    struct sock_filter. Raises OSError, with ENOENT behind the newest.
+    """
+    size = call(Request.SECCOMP_GET_FILTER, tid, index)
+    buffer = ctypes.create_string_buffer(8 * size)
+    call(Request.SECCOMP_GET_FILTER, tid, index, ctypes.addressof(buffer))
+    return buffer.raw
 
 
 def tgkill(pid: int, tid: int, number: int) -> None:

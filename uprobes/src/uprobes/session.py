@@ -130,10 +130,6 @@ class Session:
 
     def _take_in(self, tids: list[int]) -> None:
         process = Process(self.pid, self.machine)
-        if attaching.read_status(self.pid).seccomp:
-            process.no_calls = (
-                "the process runs under seccomp, which may forbid the system calls that we need"
-            )
         self._engine.processes[self.pid] = process
         for tid in tids:
             self._engine.lifetimes.add(tid, self.pid, process)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ubp import Step
     from uprobes.hit import Hit
     from uprobes.process import Process
+    from uprobes.seccomp import Filters
     from uprobes.sleeping import Parked
 
 FOR_SIGNAL = 2
@@ -132,6 +133,8 @@ class Tracee:
     """Which words hold a function's first arguments."""
     _ip: ctypes.c_ulong = field(init=False, default_factory=ctypes.c_ulong)
     """Where POKEUSER gets the program counter."""
+    filters: "Filters | None" = None
+    """The seccomp filters that were read last."""
     unasked: bool = True
     """Whether we have not looked yet what the thread blocks."""
     opened: int | None = None

@@ -20,7 +20,7 @@ from uprobes.maps import read_mappings
 from uprobes.memory import ProcessMemory
 from uprobes.names import demangle
 
-CAP_SYS_PTRACE = 19
+CAP_SYS_PTRACE, CAP_SYS_ADMIN = 19, 21
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 SLEEP = Path("/dev/cpu_dma_latency")
 
@@ -219,16 +219,29 @@ def access(pid: int) -> Iterator[Finding]:
         yield Finding("permission", Level.OK, "the kernel lets us trace it")
 
 
+NO_CALLS = "we make none in it, so there is no guard, and boost and step may be refused"
+IN_PLACE = "use --method emulate or inline"
+
+
 def filters(pid: int) -> Iterator[Finding]:
     """Look at seccomp, and at signals of the process's own that ours could be mistaken for."""
     status = status_of(pid)
-    mode = {"1": "strict", "2": "filtered"}.get(status.get("Seccomp", "0"))
-    if mode is not None:
+    mode = status.get("Seccomp", "0")
+    if mode == "1":
+        yield Finding("seccomp", Level.NOTE, f"it is in strict mode: {NO_CALLS}", IN_PLACE)
+    elif mode == "2" and has_capability(CAP_SYS_ADMIN) and status_of("self")["Seccomp"] == "0":
         yield Finding(
             "seccomp",
             Level.NOTE,
-            f"its system calls are {mode}: we make none in it, so boost and step may be refused",
-            "use --method emulate or inline",
+            "its system calls are filtered: we make only those that its filters let through",
+            "nothing is wrong; where that is too little, `why_not` of a probe names the call",
+        )
+    elif mode == "2":
+        yield Finding(
+            "seccomp",
+            Level.NOTE,
+            f"its system calls are filtered, and we may not read its filters: {NO_CALLS}",
+            f"{IN_PLACE}; with CAP_SYS_ADMIN, and outside of seccomp, its filters are read",
         )
     bit = 1 << (signal.SIGTRAP - 1)
     for key, what in (("SigCgt", "handles"), ("SigBlk", "blocks"), ("SigIgn", "ignores")):

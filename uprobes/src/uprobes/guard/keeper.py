@@ -15,6 +15,7 @@ import numpy as np
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.guard import layout
 from uprobes.guard.layout import POINT, Field, GuardCode
+from uprobes.seccomp import Wish
 from uprobes.status import signal_sets
 
 if TYPE_CHECKING:
@@ -25,6 +26,25 @@ SIGTRAP = 5
 SIGNAL_SET_SIZE = 8
 IGNORE = 1
 SA_ONSTACK, SA_RESETHAND = 0x0800_0000, 0x8000_0000
+CALLS: tuple[Wish, ...] = (
+    ("rt_sigaction", (SIGTRAP,)),
+    ("munmap", ()),
+    ("rt_sigreturn", ()),
+    ("rt_sigprocmask", (2,)),
+)
+"""The system calls without which there can be no guard."""
+CALLS_ALONE: tuple[Wish, ...] = (
+    ("mprotect", (0, 0x1000, 7)),
+    ("mprotect", (0, 0x1000, 5)),
+    ("open", (0, 2)),
+    ("pread64", ()),
+    ("pwrite64", ()),
+    ("close", ()),
+    ("getpid", ()),
+    ("gettid", ()),
+    ("tgkill", (0, 0, SIGTRAP)),
+)
+"""Those that it tries when we are dead: it does without what fails."""
 FEW = 32
 """Up to so many rows are written one by one, more by writing the whole table."""
 AREA = layout.SIZE + 0xFFF & ~0xFFF
@@ -47,6 +67,7 @@ class Guard:
     @classmethod
     def install(cls, process: "Process") -> "Guard":
         """Map the area and put the handler in; needs a stopped thread. Raises CannotMap."""
+        process.may_call(*CALLS, survived=CALLS_ALONE)
         base = process.mapper.map_anywhere(AREA)
         made = process.machine.assemble_guard(base)
         guard = cls(process, base, made)
@@ -59,6 +80,7 @@ class Guard:
             guard._take_over(swap_action(process, None))
         except BaseException:
             process.guard = None
+            process.mapper.unmap(base, AREA)
             raise
         return guard
 

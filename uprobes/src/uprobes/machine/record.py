@@ -55,7 +55,7 @@ class Machine:
     an address, with the code's own address: gives where it begins, and its bytes.
     """
     calls: Mapping[str, int]
-    """System call numbers by name."""
+    """System call numbers by name: of all that are made for us, and by the guard."""
     sample_clock: bytes
     """Code of a function that takes `clock_gettime`, a clock's number, and where four words go:
     the tick counter, the clock's seconds and nanoseconds in the third and fourth, and in the second
@@ -78,6 +78,8 @@ class Machine:
     thread_pointer: str
     tid_offsets: tuple[int, ...]
     """Where C libraries keep a thread's number, counted from the thread pointer: those known."""
+    audit_architecture: int
+    """How seccomp filters know the architecture (AUDIT_ARCH_…, include/uapi/linux/audit.h)."""
     goroutine: int
     """Where Go keeps the goroutine that a thread runs, counted from the thread pointer; the bounds
     of its stack come first in it (runtime/runtime2.go).

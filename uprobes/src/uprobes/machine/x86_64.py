@@ -75,12 +75,20 @@ X86_64 = Machine(
     ),
     signal_frame=x86_64_frame.frame,
     calls={
+        "open": 2,
         "close": 3,
         "mmap": 9,
+        "mprotect": 10,
         "munmap": 11,
         "rt_sigaction": 13,
+        "rt_sigprocmask": 14,
+        "rt_sigreturn": 15,
+        "pread64": 17,
+        "pwrite64": 18,
         "mremap": 25,
         "getpid": 39,
+        "gettid": 186,
+        "tgkill": 234,
         "memfd_create": 319,
     },
     assemble_guard=x86_64.assemble,
@@ -90,6 +98,7 @@ X86_64 = Machine(
     saved_ip=(2, 0xFFFF, 0x33),
     thread_pointer="fs_base",
     tid_offsets=(0x2D0, 0x38, 0x30),  # struct pthread of glibc; of musl, newer and older
+    audit_architecture=0xC000003E,
     goroutine=-8,
     interrupted={
         0: "read",

@@ -5,6 +5,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from uprobes import seccomp
 from uprobes.area import DISTANCE, HIGHEST, LOWEST
 from uprobes.errors import CannotMap
 from uprobes.memory import ProcessMemory
@@ -81,9 +82,12 @@ class Arena:
             start = self._place(address, length)
             if start is None:
                 break
-            with contextlib.suppress(CannotMap):
+            try:
                 self._filled.append(self._add(start, start + length))
                 return start
+            except CannotMap as error:
+                if error.code == seccomp.CODE:
+                    raise  # no other place would do either
         raise CannotMap("no room for trampolines within reach of the code", address=address)
 
     def within(self, low: int, high: int, size: int) -> int:

@@ -72,7 +72,7 @@ class Builder:
             tid_offset=words.tid,
             cpu_offset=words.cpu,
             has_rdpid="rdpid" in cpu_flags(),
-            may_call=self.process.no_calls is None,
+            may_call=not self.process.filtered,
             table=calls.near(site.address) if site.returns and calls is not None else None,
             table_layout=LAYOUT if site.returns else None,
         )

@@ -35,6 +35,7 @@ MAP_SHARED = 0x01
 MAP_PRIVATE_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x22, 0x100000
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 CLOSE_ON_EXEC, ALLOW_SEALING = 1, 2
+CALLS = tuple((name, ()) for name in ("memfd_create", "mmap", "close", "munmap"))
 F_ADD_SEALS = 1033
 SEALS = 0x0001 | 0x0002 | 0x0004
 """No further seals, no shrinking, no growing (fcntl(2))."""
@@ -56,6 +57,7 @@ class SharedMemory:
         Needs a stopped thread. Raises CannotMap.
         """
         size = size + PAGE - 1 & -PAGE
+        process.may_call(*CALLS)
         try:
             with process.borrowed_stack(len(NAME) + 1) as at:
                 process.memory.write(at, NAME + b"\0")
