@@ -108,6 +108,7 @@ NAMES_ARCHITECTURES = {
     "uprobes/src/uprobes/machine/return_readers.py": "the table from an architecture to its rows",
     "uprobes/src/uprobes/machine/go_checks.py": "the same",
     "uprobes/src/uprobes/machine/switches.py": "the same",
+    "uprobes/src/uprobes/machine/unwind_registers.py": "the same",
     "insn/src/insn/second_known.py": "the examined differences of the second decoder",
     "uprobes/src/uprobes/command/findings.py": "a field of /proc/PID/status is called so",
     "uprobes/src/uprobes/process.py": "the table from an architecture to its step rules",
