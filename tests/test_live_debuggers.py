@@ -142,8 +142,8 @@ def test_after_a_killed_tracer_as_soon_as_any_thread_meets_a_breakpoint(deep, ex
     surface(started)
 
 
-@pytest.mark.parametrize("returns", [False, True], ids=["entries", "returns"])
-def test_a_backtrace_in_a_handler_goes_where_gdb_goes(deep, returns):
+@pytest.mark.parametrize("what", ["entries", "returns", "programs"])
+def test_a_backtrace_in_a_handler_goes_where_gdb_goes(deep, what):
     """Whatever return addresses of ours stand on the stack; gdb comes when we are out."""
     started = deep()
     seen = {}
@@ -152,7 +152,11 @@ def test_a_backtrace_in_a_handler_goes_where_gdb_goes(deep, returns):
         def look(hit):
             seen[hit.tid] = target.backtrace(hit)
 
-        made = target.register(specs_of(started), lambda ret: None, returns=returns)
+        if what == "programs":
+            made = target.record(specs_of(started)[:2], ("tid",), returns=True)
+        else:
+            returns = what == "returns"
+            made = target.register(specs_of(started), lambda ret: None, returns=returns)
         assert made.refused == []
         target.register("libc:read", look)
         at_the_bottom(started)
