@@ -81,7 +81,7 @@ def test_a_process_is_left_with_the_vdso_that_it_had(victim):
     before = vdso(started.pid)
     started.go()
     started.wait_for("running")
-    for _ in range(20):
+    for _ in range(6):
         with uprobes.attach(started.pid) as target:
             probes = target.register("vdso:*", lambda hit: None).probes
             recording = target.record("libc:getcpu", ("tid",))
