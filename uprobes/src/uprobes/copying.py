@@ -1,9 +1,10 @@
 """A fork that is followed: what its copy of the memory holds of ours becomes its own."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import ubp
-from uprobes.errors import ProbeError
+from uprobes.errors import NotMapped, ProbeError
 from uprobes.maps import mapping_at
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ def _returns_to(child: "Process", trampoline: int) -> bool:
     if _has(child, trampoline):
         return True
     trap = child.machine.arch.breakpoint
-    if child.memory.read(trampoline, len(trap)) == trap:
-        return child.breakpoints.at(trampoline) is not None
+    with contextlib.suppress(NotMapped):  # mapped in the parent after the copy was made
+        if child.memory.read(trampoline, len(trap)) == trap:
+            return child.breakpoints.at(trampoline) is not None
     child.breakpoints.forget([trampoline])
     return False
 

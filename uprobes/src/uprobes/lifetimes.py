@@ -99,10 +99,11 @@ class Lifetimes:
                 child.follow(parent, tid)
                 self.on_follow(child, parent)
                 return tracee
-            retire(self.engine, child)
-            tracee.detach()
         except (OSError, ProbeError):
-            pass
+            child.inherited = parent  # it has died, or can't be followed: then it is let go
+        with contextlib.suppress(OSError, ProbeError):
+            retire(self.engine, child)
+        tracee.detach()
         self._drop(tracee)
         return None
 
