@@ -109,6 +109,42 @@ def test_returns_are_seen_at_the_return_instructions_and_paired_with_their_entri
         assert probe.entry_hits == probe.hits == seen.total()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("-ldflags=-s -w",), id="stripped"),
+        pytest.param(("-buildmode=pie",), id="pie", marks=pytest.mark.slow),
+    ],
+)
+def test_stripped_and_movable_programs_are_probed_alike(needs, tmp_path, unprobed, options):
+    """Go's own table names functions where there is no other."""
+    program = live.build_go(NAME, tmp_path, needs("go", package="golang-go"), *options)
+    started = live.Victim([program, 4, 20])
+    ends = {}
+    try:
+        with uprobes.attach(started.pid) as target:
+            entry = target.register(f"{NAME}:main.climb").probes[0]
+            made = target.register(
+                [f"{NAME}:main.climb", f"{NAME}:main.divide"],
+                lambda ret: ends.setdefault(ret.probe.spec, Counter()).update([ret.outcome]),
+                returns=True,
+            )
+            assert made.refused == []
+            status = live.run_to_the_end(target, started)
+        assert (*started.finish(), status.code) == (*unprobed(4, 20), 0)
+    finally:
+        started.close()
+    said = counts(started.said)
+    assert entry.hits == said["climb"]
+    assert ends == {
+        f"{NAME}:main.climb": {RETURNED: said["climb"]},
+        f"{NAME}:main.divide": {
+            RETURNED: said["divide"] - said["recovered"],
+            UNWOUND: said["recovered"],
+        },
+    }
+
+
 def test_returns_of_every_function_add_up(victim, unprobed):
     """What unwinds, never returns, or is still under way at the end is said to."""
     started = victim(NAME, 2, 3)

@@ -3,6 +3,7 @@
 import difflib
 import fnmatch
 import re
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -20,6 +21,7 @@ from uprobes.names.demangle import demangle, without_parameters
 from uprobes.names.dynamic import Dynamic
 from uprobes.names.entries import no_returns, unwinders
 from uprobes.names.go import check_size, is_go
+from uprobes.names.go_table import go_functions
 from uprobes.names.spec import Kind, Spec, quote, quote_object
 
 _INDIRECT = SymbolKind.INDIRECT_FUNCTION.value
@@ -78,6 +80,13 @@ class Functions:
         ]
 
     @cached_property
+    def _of_go(self) -> list[tuple[str, int, int]]:
+        """(name, start, size) of functions that only Go's own table names, as in stripped files."""
+        known = set(self.symbols.addresses.tolist())
+        found = go_functions(self.image) if self.go else []
+        return [row for row in found if row[1] not in known and self.image.executable(row[1])]
+
+    @cached_property
     def windows(self) -> Windows:
         """What a jump written over the file's code would displace."""
         return Windows(self.image)
@@ -117,19 +126,22 @@ class Functions:
     def names(self) -> list[str]:
         """The name of each function as the symbol table has it; `sub_1234` for one without."""
         nameless = [unnamed(start) for start, _ in self._unnamed]
-        return self.symbols.names + self._separate.names + nameless
+        of_go = [name for name, _, _ in self._of_go]
+        return self.symbols.names + self._separate.names + nameless + of_go
 
     @cached_property
     def addresses(self) -> list[int]:
         """The address of each function, in the order of `names`."""
         found: list[int] = self.symbols.addresses.tolist() + self._separate.addresses.tolist()
-        return found + [start for start, _ in self._unnamed]
+        found += [start for start, _ in self._unnamed]
+        return found + [start for _, start, _ in self._of_go]
 
     @cached_property
     def sizes(self) -> list[int]:
         """The size of each function in bytes, 0 where its symbol states none."""
         found: list[int] = self.symbols.sizes.tolist() + self._separate.sizes.tolist()
-        return found + [size for _, size in self._unnamed]
+        found += [size for _, size in self._unnamed]
+        return found + [size for _, _, size in self._of_go]
 
     @cached_property
     def indirect(self) -> frozenset[int]:
@@ -205,7 +217,10 @@ class Functions:
         """Name the function around a file address: (name, start, size)."""
         found: Symbol | None = self.image.function_at(address)
         if found is None:
-            return None
+            at = bisect_right(self._of_go, address, key=lambda row: row[1]) - 1
+            if at < 0 or address >= sum(self._of_go[at][1:]):
+                return None
+            return self._of_go[at]
         index = self.entries.get(found.address)
         name = self.demangled[index] if index is not None else unnamed(found.address)
         return name, found.address, found.size
