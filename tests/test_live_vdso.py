@@ -3,6 +3,8 @@ that the kernel itself executes (vsyscall) is refused with the reason.
 """
 
 import re
+import subprocess
+import sys
 
 import live
 import pytest
@@ -112,3 +114,42 @@ def test_the_page_that_the_kernel_executes_is_refused_with_the_reason(victim):
         probe = uprobes.Uprobe(started.pid, page)
         assert [error.code for error in target.register_probes([probe]).refused] == ["vsyscall"]
         assert live.run_to_the_end(target, started).code == 0
+
+
+TRACER = """
+import sys, time, uprobes
+target = uprobes.attach(int(sys.argv[1]))
+made = target.register("vdso:*", lambda hit: None, method=sys.argv[2])
+assert made.probes and not made.refused, made.refused
+print("armed", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("method", ["step", "boost"])
+def test_a_killed_tracer_leaves_clocks_that_go_on_and_a_vdso_to_rescue(victim, method):
+    started = victim("clocks", 2, 0)
+    before = vdso(started.pid)
+    tracer = subprocess.Popen(
+        [sys.executable, "-c", TRACER, str(started.pid), method], stdout=subprocess.PIPE
+    )
+    assert tracer.stdout.readline() == b"armed\n"
+    started.go()
+    started.wait_for("running")
+    tracer.kill()
+    tracer.wait(live.PATIENCE)
+    tracer.stdout.close()
+    live.until(lambda: vdso(started.pid) == before, "the guard has put everything back")
+    done = subprocess.run(
+        [sys.executable, "-m", "uprobes", "rescue", str(started.pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert vdso(started.pid) == before
+    started.check_untouched()
+    started.go()
+    said, code = started.finish()
+    assert (answers(said[-1])[0], code) == (0, 0)
