@@ -138,8 +138,8 @@ class Budget:
         while not self._over.wait(delay):
             try:
                 delay = self.step()
-            except TargetGone:
-                return
+            except ProbeError:
+                return  # the target is gone, or tracing broke: whoever runs it is told
 
     # -- what is done ---------------------------------------------------------------------------
 
