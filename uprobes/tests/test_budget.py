@@ -264,6 +264,20 @@ def test_an_account_says_nothing_of_a_probe_that_was_in_all_the_time():
     assert samples.sampling(400) == Sampling(0.75, 50)
 
 
+def test_a_cycle_of_which_nothing_was_seen_is_taken_to_be_as_the_others():
+    """A run may end before the window of its last cycle."""
+    probe = Uprobe(1, "one")
+    probe.state = ProbeState.ARMED
+    samples = Samples(probe, 0)
+    probe.hits = 10
+    samples.end_cycle(50)
+    probe.state = ProbeState.PAUSED
+    samples.changed(50)
+    assert samples.sampling(200) == Sampling(0.25, 40)
+    samples.end_cycle(200)
+    assert samples.sampling(500) == Sampling(0.1, 100)
+
+
 @pytest.mark.parametrize("percent", [0, -1, 100.5, float("nan")])
 def test_a_share_that_is_none_is_refused(percent):
     with pytest.raises(uprobes.ProbeError) as caught:

@@ -3,6 +3,7 @@
 Rules:
 - time is cut into cycles; each counts for itself, so that a probe that was in all the time at first
   keeps what it counted then;
+- a cycle of which nothing was seen is taken to be as the others were;
 - a return that comes while its probe is out belongs to the cycle in which it comes.
 """
 
@@ -41,7 +42,10 @@ class Samples:
         """Time that it was in, this cycle not counted."""
         self._armed_now = 0
         """The same of this cycle, up to the last change."""
-        self._estimate = 0.0
+        self._counted = 0.0
+        """About how many hits there were in the cycles during which it was in at all."""
+        self._covered = 0
+        """How long those cycles were."""
         self._hits = probe.hits
         self._stops = stops_of(probe)
         self._first = probe.hits
@@ -78,14 +82,17 @@ class Samples:
         since = self._armed_since
         return self._armed_now + (0 if since is None else now - since)
 
-    def _of_cycle(self, now: int) -> float:
+    def _with_cycle(self, now: int) -> tuple[float, int]:
+        """Return what was counted and covered, this cycle included."""
         armed, passed = self._armed_in_cycle(now), now - self._cycle
         hits = self.probe.hits - self._hits
-        return hits * passed / armed if armed else hits
+        if not armed:
+            return self._counted + hits, self._covered
+        return self._counted + hits * passed / armed, self._covered + passed
 
     def end_cycle(self, now: int) -> None:
         """Close this cycle's account and begin the next."""
-        self._estimate += self._of_cycle(now)
+        self._counted, self._covered = self._with_cycle(now)
         self._armed += self._armed_in_cycle(now)
         self._armed_now, self._cycle = 0, now
         if self._armed_since is not None:
@@ -98,7 +105,9 @@ class Samples:
         armed, passed = self._armed + self._armed_in_cycle(now), now - self._began
         if armed >= passed:
             return None
-        return Sampling(armed / passed, self._first + round(self._estimate + self._of_cycle(now)))
+        counted, covered = self._with_cycle(now)
+        whole = counted * passed / covered if covered else counted
+        return Sampling(armed / passed, self._first + round(whole))
 
 
 def stops_of(probe: Probe) -> int:
