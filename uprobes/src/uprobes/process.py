@@ -21,7 +21,7 @@ from uprobes.probe import Probe, ProbePoint
 from uprobes.seccomp import Wish, check_ahead, mode_of
 from uprobes.status import program_entry
 from uprobes.tracee import State, Tracee
-from uprobes.way_back import Borrowed
+from uprobes.way_back import Borrowed, is_stack
 
 if TYPE_CHECKING:
     from uprobes.patch.calls import CallTables
@@ -154,14 +154,13 @@ class Process(Planning):
         """Give the address of `size` bytes on the caller's stack, below what it uses; put back
         after.
 
-        A thread whose stack pointer is nonsense gets a mapping for it.
+        A thread on another stack than one of the kernel's or a C library's gets a mapping for it.
         """
         assert self.caller is not None
         machine = self.machine
         sp = self.caller.peek(machine.sp)
         address = (sp - machine.arch.red_zone - size) & ~0xF
-        stack = mapping_at(self.mappings(fresh=True), address)
-        if stack is None or not stack.writable or address + size > stack.end:
+        if not is_stack(self, address, sp, self.caller.peek(machine.thread_pointer)):
             address = self.mapper.map_writable(size)
             try:
                 yield address

@@ -85,7 +85,7 @@ class Borrowed:
             state = ptrace.vector_state(tracee.tid)
             top = sp - machine.arch.red_zone - BORROWED
             begin, content = machine.signal_frame(registers, mask, state, top, self._restorer)
-            if not self._is_stack(begin, registers):
+            if not is_stack(self.process, begin, sp, registers[machine.thread_pointer]):
                 return {machine.ip: self._site}
             kept = self.process.memory.read(begin, len(content))
             self.process.memory.write(begin, content)
@@ -94,25 +94,25 @@ class Borrowed:
         self._kept = (begin, kept)
         return {machine.ip: self._returning, machine.sp: begin}
 
-    def _is_stack(self, begin: int, registers: Mapping[str, int]) -> bool:
-        """Tell whether memory from `begin` up to the stack pointer is a stack of the kernel's or of
-        a C library's.
-
-        Others may be small pieces of a heap, with something else below them (goroutines).
-        """
-        machine = self.process.machine
-        mapping = mapping_at(read_mappings(self.process.pid), registers[machine.sp])
-        if mapping is None or not mapping.writable or begin < mapping.start:
-            return False
-        block = registers[machine.thread_pointer]
-        of_thread = registers[machine.sp] < block < mapping.end <= block + THREAD_BLOCK
-        return mapping.path == "[stack]" or of_thread
-
     def end_call(self) -> None:
         """Put back what was below the stack."""
         if self._kept is not None:
             (begin, content), self._kept = self._kept, None
             self.process.memory.write(begin, content)
+
+
+def is_stack(process: "Process", begin: int, sp: int, thread_pointer: int) -> bool:
+    """Tell whether memory from `begin` up to the stack pointer is a stack of the kernel's or of a C
+    library's.
+
+    Others may be small pieces of a heap, with something else below them (goroutines).
+    """
+    mapping = mapping_at(process.mappings(fresh=True), sp)
+    if mapping is None or not mapping.writable or begin < mapping.start:
+        return False
+    return mapping.path == "[stack]" or sp < thread_pointer < mapping.end <= (
+        thread_pointer + THREAD_BLOCK
+    )
 
 
 def find_code(
