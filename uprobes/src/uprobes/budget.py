@@ -21,8 +21,10 @@ from uprobes.probe import Probe, ProbePoint, ProbeState
 from uprobes.sampling import Samples, Sampling, level
 
 MS = 1_000_000
-CHECK = 50 * MS
-"""Nanoseconds after which a cycle in which too much was spent may be cut short."""
+FIRST = 10 * MS
+"""Nanoseconds of the first cycle, when nothing is known yet."""
+CHECK = 25 * MS
+"""After so many a cycle in which too much was spent may be cut short."""
 CYCLE, LONGEST_CYCLE = 250 * MS, 2500 * MS
 SHORTEST_WINDOW = 5 * MS
 LEAST_DUTY = SHORTEST_WINDOW / LONGEST_CYCLE
@@ -85,7 +87,7 @@ class Budget:
         self._clock, self._draw = clock, draw
         self._samples: dict[Probe, Samples] = {}
         self._cycle_began = clock()
-        self._cycle = CHECK  # nothing is known yet
+        self._cycle = FIRST
         self._shift = 0.0
         """Where in the cycle the windows are: at its beginning (0) … at its end (1)."""
         self._debt = 0.0
@@ -180,11 +182,11 @@ class Budget:
         """Decide how long, and when, each probe is in during the next cycle."""
         rates = {point: samples.rate(now) for point, samples in self._by_point().items()}
         most = level(rates.values(), self._owed(now))
-        fair = level(rates.values(), self._allowed)
+        hopeless = self._hopeless(rates)
         leaving: list[Probe] = []
         for probe, samples in self._samples.items():
             rate = 0.0 if probe.point is None else rates.get(probe.point, 0.0)
-            if rate * LEAST_DUTY > fair and probe.registered:
+            if probe.point in hopeless and probe.registered:
                 leaving.append(probe)
                 self.taken_out.append(self._reason(probe, rate))
             duty = min(1.0, most / rate if rate else 1.0, GROWTH * samples.duty)
@@ -196,6 +198,17 @@ class Budget:
         self._cycle = round(max(CYCLE, SHORTEST_WINDOW / min(staying, default=1.0)))
         self._cycle_began = now
         self._shift = self._draw()
+
+    def _hopeless(self, rates: dict[ProbePoint, float]) -> set[ProbePoint]:
+        """Choose the dearest, if all cost too much even with the shortest windows."""
+        over = sum(rates.values()) * LEAST_DUTY - self._allowed
+        chosen: set[ProbePoint] = set()
+        for point in sorted(rates, key=lambda point: -rates[point]):
+            if over <= 0:
+                break
+            chosen.add(point)
+            over -= rates[point] * LEAST_DUTY
+        return chosen
 
     def _window(self, samples: Samples) -> tuple[float, float]:
         """Return when a sampled probe is in, counted from the beginning of the cycle."""
