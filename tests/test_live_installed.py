@@ -139,14 +139,16 @@ def test_a_killed_tracer_leaves_programs_running_and_the_next_one_cleans_up(vict
     assert "wrong 0" in said
 
 
-def test_handlers_and_programs_do_not_share_a_place(victim):
+@pytest.mark.parametrize("method", ["jump", "trap"])
+@pytest.mark.parametrize("how", [{}, {"method": "step"}, {"returns": True}])
+def test_handlers_and_programs_do_not_share_a_place(victim, method, how):
     kinds = victim("kinds", 2, 5)
     point = kinds.points["push_rbp"]
     with uprobes.attach(kinds.pid) as target:
-        installed = target.install([(point, COUNT)])
-        with pytest.raises(uprobes.ProbeError) as caught:
-            target.uprobe(point, lambda hit: None)
-        assert caught.value.code in ("refused", "occupied", "already-inserted")
+        installed = target.install([(point, COUNT)], method=method)
+        made = target.register(kinds.spec("push_rbp"), lambda hit: None, **how)
+        assert [error.code for error in made.refused] == ["occupied"]
+        assert made.probes == []
         installed.remove()
         probe = target.uprobe(point, lambda hit: None).probes[0]
         refused = target.install([(point, COUNT)]).refused

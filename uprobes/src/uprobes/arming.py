@@ -18,12 +18,14 @@ from uprobes.exits import exits_of, place_exits
 from uprobes.location import Location
 from uprobes.maps import Mapping, has_memory
 from uprobes.methods import HANDLER_METHODS, choose
+from uprobes.patch.site import Kind
 from uprobes.probe import Probe, ProbePoint, ProbeState, Uretprobe, in_order
 from uprobes.process import Process
 from uprobes.refusals import (
     as_probe_error,
     conflict,
     no_return,
+    occupied,
     shadowed,
     unfit,
     unprobeable,
@@ -71,7 +73,9 @@ class Arming:
                 self._refuse(probe, shadowed(location), refused)
                 continue
             address = location.address
-            if address in points:
+            if address in process.sites and process.sites[address].kind is not Kind.UNWINDER:
+                self._refuse(probe, occupied(location), refused)
+            elif address in points:
                 self._join(points[address], probe, refused)
             elif address in fresh:
                 fresh[address] += (probe,)

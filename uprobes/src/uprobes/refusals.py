@@ -53,6 +53,17 @@ def unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None
     return None
 
 
+def occupied(location: Location) -> ProbeError:
+    """Say that a program runs at an address, which has no room for a handler."""
+    return Refused(
+        "a program is installed there, and hits would be lost to one of both",
+        spec=location.spec,
+        address=location.address,
+        code="occupied",
+        hint="remove the program first, or probe the next instruction",
+    )
+
+
 def unprobeable(point: ProbePoint, probes: tuple[Probe, ...]) -> ProbeError | None:
     """Say why an instruction can't be probed as these probes want, None when it can."""
     address, spec = point.address, probes[0].location.spec
