@@ -95,7 +95,8 @@ def test_it_jumps_into_slots(victim, method):
     hostile = victim("hostile_jumps")
     with probed(hostile, method) as target:
         code, said = ended(target, hostile)
-    assert code in FAULTS | {0}
+    # One slot leads into the C library's `sigaction`, which then finds its stack in disorder.
+    assert code in FAULTS | {0, -signal.SIGABRT}
     assert code or said[0] == "jumped yes"
 
 

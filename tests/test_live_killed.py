@@ -152,6 +152,28 @@ def test_the_programs_own_sigtrap_handler_gets_its_own_traps_with_the_guard_in(v
     assert status.code == 0
 
 
+@pytest.mark.parametrize("how", [*HOW, "returns"])
+def test_a_handler_that_the_program_set_while_probed_gets_its_traps_without_the_tracer(
+    victim, build, how
+):
+    expected = live.unprobed(build("handles"), "wait", lines=2)
+    handles = victim("handles", "wait")
+    tracer = start_tracer(handles, how, [handles.spec("probed")])
+    handles.go()
+    handles.wait_for("set")
+    kill(tracer)
+    handles.go()
+    said, code = handles.finish()
+    # That the guard's handler stands before its own is all that it can still see.
+    assert traps_of(said) == traps_of(expected[0])
+    assert code == expected[1]
+
+
+def traps_of(said):
+    """Leave out which handlers a program found."""
+    return [line for line in said if line.startswith(("signal ", "child ", "seen "))]
+
+
 def survive_attaching(victim, chance, how, times):
     """Kill tracers that attach and detach all the time; each one takes over from the one before."""
     kinds = victim("kinds", 3, 0)

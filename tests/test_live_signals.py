@@ -165,18 +165,59 @@ def test_a_program_killed_under_probes_ends_as_killed(victim):
         assert ticks.process.wait(live.PATIENCE) == -number
 
 
-@pytest.mark.xfail(
-    reason="a breakpoint met while SIGTRAP is blocked or ignored makes the kernel forget the "
-    "program's own handler (force_sig_info); a tracer only learns of it afterwards"
-)
 def test_a_program_that_blocks_or_ignores_sigtrap_keeps_its_handler(victim, build):
-    expected, _ = live.unprobed(build("blocked"))
+    assert without_masks(blocked_under_a_probe(victim)) == without_masks(
+        live.unprobed(build("blocked"))[0]
+    )
+
+
+@pytest.mark.xfail(
+    reason="a breakpoint met while SIGTRAP is blocked opens it for that thread, which only so "
+    "survives us (docs/guard.md)"
+)
+def test_a_program_that_blocks_sigtrap_sees_it_blocked(victim, build):
+    assert blocked_under_a_probe(victim) == live.unprobed(build("blocked"))[0]
+
+
+def blocked_under_a_probe(victim):
+    """Return what a program says that blocks and ignores SIGTRAP while it is probed."""
     blocked = victim("blocked")
     with uprobes.attach(blocked.pid) as target:
         target.uprobe(blocked.spec("probed"), lambda hit: None)
         status = live.run_to_the_end(target, blocked)
     assert status.code == 0
-    assert blocked.finish()[0] == expected
+    return blocked.finish()[0]
+
+
+def without_masks(lines):
+    """Leave out whether SIGTRAP was blocked."""
+    return [re.sub(r" (?:open|blocked) (\w+)$", r" \1", line) for line in lines]
+
+
+@pytest.mark.parametrize("method", [None, *live.METHODS])
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_program_sets_and_asks_its_sigtrap_handler_as_if_unprobed(victim, build, method, follow):
+    expected, _ = live.unprobed(build("handles"))
+    handles = victim("handles")
+    with uprobes.attach(handles.pid, follow_forks=follow) as target:
+        made = target.uprobe(handles.spec("probed"), lambda hit: None, method=method)
+        status = live.run_to_the_end(target, handles)
+    assert handles.finish()[0] == expected
+    assert status.code == 0
+    assert made.probes[0].hits > 15
+    assert target.failures == []
+
+
+def test_the_handler_that_a_program_set_while_it_was_probed_stays_after_a_detach(victim, build):
+    expected, _ = live.unprobed(build("handles"), "wait", lines=2)
+    handles = victim("handles", "wait")
+    with uprobes.attach(handles.pid) as target:
+        target.uprobe(handles.spec("probed"), lambda hit: None)
+        handles.go()
+        handles.wait_for("set")
+    handles.check_untouched()
+    handles.go()
+    assert handles.finish() == (expected, 0)
 
 
 def test_attaching_and_detaching_again_and_again_loses_no_queued_signal(victim):

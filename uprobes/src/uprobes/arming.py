@@ -13,6 +13,7 @@ import numpy as np
 import insn
 import ssol
 from insn.forms import METHODS
+from uprobes.dispositions import Dispositions
 from uprobes.errors import NotExecutable, ProbeError
 from uprobes.exits import exits_of, place_exits
 from uprobes.location import Location
@@ -45,6 +46,7 @@ class Arming:
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
+        self.dispositions = Dispositions(engine)
 
     def arm(self, process: Process, wanted: Sequence[tuple[Probe, Location]]) -> list[ProbeError]:
         """Register probes at their locations; return the refused ones' errors, each also in
@@ -141,6 +143,7 @@ class Arming:
         """Make sure that the process survives us before it depends on us."""
         if process.guard is None and process.unguarded is None:
             self.engine.holding.with_one(process, process.install_guard)
+        self.dispositions.watch(process)
 
     def _judge(
         self,

@@ -29,6 +29,8 @@ class Execution:
             engine.sleeping.park(tracee, point)
             return
         if words[tracee.ip_word] != point.address:
+            # Should we die now, the guard knows by this that the trap was dealt with.
+            registers[engine.machine.flags] |= engine.machine.done_flag
             tracee.resume()
             return
         steps_itself = words[tracee.flags_word] & tracee.trap_flag

@@ -46,6 +46,8 @@ def call(tracee: Tracee, way: WayBack, name: str, *arguments: int) -> int:
     onward = _onward(tracee)
     if not way.stands():
         raise _astray(tracee)
+    if onward[machine.ip] != registers[machine.ip] and registers[machine.system_call] == NO_CALL:
+        _take_trap(tracee, onward[machine.ip])
     try:
         led = way.prepare_call(tracee, onward, mask)
         try:
@@ -103,6 +105,19 @@ def _onward(tracee: Tracee) -> dict[str, int]:
     elif registers[machine.ip] - tracee.skew in tracee.process.points and _at_breakpoint(tracee):
         registers[machine.ip] -= tracee.skew
     return registers
+
+
+def _take_trap(tracee: Tracee, address: int) -> None:
+    """Take the stop at a breakpoint, with the thread in front of it.
+
+    Were the trap delivered when we die, its frame would lie where the call has its arguments.
+    """
+    tracee.registers[tracee.machine.ip] = address
+    tracee.registers[tracee.machine.flags] |= tracee.machine.done_flag
+    tracee.flush()
+    taken, status = os.waitpid(tracee.tid, WALL | os.WNOHANG)
+    if taken:
+        check_end(tracee, status)
 
 
 def _at_breakpoint(tracee: Tracee) -> bool:

@@ -136,6 +136,8 @@ class Returns:
         if frame is None:
             return False
         tracee.registers[machine.ip] = frame.original
+        # Should we die now, the guard knows by this that the trap was dealt with.
+        tracee.registers[machine.flags] |= machine.done_flag
         self.end(frame, tracee, Outcome.RETURNED, now)
         return True
 

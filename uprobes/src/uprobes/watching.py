@@ -131,8 +131,9 @@ class Watched(Session):
         arming = self._engine.arming
         arming.disarm(probes)
         points = sum(len(process.points) for process in self._engine.processes.values())
-        hooks = sum(len(arming.points_of(hook)) for hook in self._hooks)
-        if self._hooks and points <= hooks and not self.pending:
+        hooks = [*self._hooks, *arming.dispositions.hooks]
+        if hooks and points <= sum(map(len, map(arming.points_of, hooks))) and not self.pending:
+            arming.dispositions.forget()
             arming.disarm(self._hooks)
             self._hooks.clear()
             self._watching = False

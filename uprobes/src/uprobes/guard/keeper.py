@@ -127,10 +127,18 @@ class Guard:
         at = self.base + layout.OLD_ACTION.offset
         return not self.process.memory.word(at)
 
+    @property
+    def programs_action(self) -> bytes:
+        """What the program set for the signal last, as the kernel would tell it."""
+        return self.process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
+
+    def stand_before(self, action: bytes) -> None:
+        """Stand before another handler than until now; raises CannotMap as `install` does."""
+        self._take_over(action)
+
     def reinstate(self) -> None:
         """Put the handler in again: the kernel resets it at a breakpoint met with it blocked."""
-        old = self.process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
-        self._take_over(old)
+        self._take_over(self.programs_action)
 
     def copied(self, process: "Process") -> "Guard":
         """Return the same for a copy of the process's memory."""

@@ -46,6 +46,10 @@ class Machine:
     call_arguments: tuple[str, ...]
     call_number: str
     call_instruction: bytes
+    call_changes: tuple[str, str]
+    """The registers that a system call overwrites: with the address behind it, with the flags."""
+    action_call: bytes
+    """How C libraries make the call that sets a signal's handler."""
     returning_call: bytes
     """The same followed by a return."""
     restorers: tuple[bytes, ...]

@@ -68,6 +68,8 @@ X86_64 = Machine(
     call_arguments=("rdi", "rsi", "rdx", "r10", "r8", "r9"),
     call_number="rax",
     call_instruction=b"\x0f\x05",
+    call_changes=("rcx", "r11"),
+    action_call=bytes.fromhex("b80d0000000f05"),  # mov eax, 13; syscall
     returning_call=b"\x0f\x05\xc3",
     restorers=(
         bytes.fromhex("48c7c00f0000000f05"),  # mov rax, 15; syscall
