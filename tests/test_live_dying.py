@@ -106,7 +106,7 @@ def born(pid):
 
 @pytest.mark.parametrize("how", EVERY)
 def test_a_program_outlives_a_tracer_killed_after_some_of_its_touches(victim, how):
-    assert kill_after(victim, how, EVERY[how], range(1, 2000, 23)) > 2
+    assert kill_after(victim, how, EVERY[how], range(1, 2000, 53)) > 2
 
 
 @pytest.mark.torture
