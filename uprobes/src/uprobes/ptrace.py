@@ -90,7 +90,8 @@ CODE_WORD = 2
 """Where `si_code` is in a siginfo_t of ints."""
 _GETSIGINFO = int(Request.GETSIGINFO)
 SI_TKILL = -6
-NT_X86_XSTATE = 0x202
+VECTOR_STATE = 0x202
+"""The register set that holds the vector state, where XSAVE does (include/uapi/linux/elf.h)."""
 MOST_VECTOR_STATE = 1 << 14
 SYS_RT_TGSIGQUEUEINFO = 297
 
@@ -237,7 +238,7 @@ def vector_state(tid: int) -> bytes:
     """Return the vector and floating-point state of a stopped thread, as XSAVE lays it out."""
     buffer = ctypes.create_string_buffer(MOST_VECTOR_STATE)
     where = (ctypes.c_uint64 * 2)(ctypes.addressof(buffer), MOST_VECTOR_STATE)
-    call(Request.GETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(where))
+    call(Request.GETREGSET, tid, VECTOR_STATE, ctypes.addressof(where))
     return buffer.raw[: where[1]]
 
 
