@@ -1,8 +1,16 @@
-"""Known bugs of other tools (facts.md §16.2) that no other test here would notice, by number.
+"""Known bugs of other tools (facts.md §16.2 to 16.4) that no other test here would notice.
 
-The rest is named where it is tested: U1 U9 U10 ssol and names, U3 U4 U5 calls, births, U6 births,
-U11 U12 storm, U13 U26 U28 faults, cores, U14 to U16 U22 U25 registering, U17 policies, U19 to U21
-bad input, U24 hostile_unmaps. U8, U27 and U29 are about machines that can't be probed live yet.
+The rest is named where it is tested, by number. U1 U9 U10 ssol and names, U3 U4 U5 calls, births,
+U6 births, U11 U12 storm, U13 U26 U28 faults, cores, U14 to U16 U22 U25 registering, U17 policies,
+U19 to U21 bad input, U24 hostile_unmaps. U8, U27 and U29 are about machines that can't be probed
+live yet.
+
+R-1 to R-5 R-7 to R-9 R-12 R-14 R-15 returns, R-4 R-7 R-9 leaving too, R-9 follow, R-10 R-13 R-16
+hardened, R-11 hostile_jumps. R-6 is about machines with a link register.
+
+O1 O16 O17 the programs of ubp (run, threads), O3 O8 O11 the windows of insn, O2 O4 O5 O9 O10 O13
+installed, O6 O7 the patches of ubp and installed, O15 the relocations of insn. O12 and O14 are
+about other machines; O18 cannot be: no handler runs behind a jump.
 """
 
 import ctypes

@@ -14,6 +14,7 @@ import pytest
 import uprobes
 from insn import Method
 from ubp.programs import Argument, Count, Linear, Program
+from uprobes.patch import installer
 
 pytestmark = pytest.mark.live
 
@@ -155,6 +156,32 @@ def test_handlers_and_programs_do_not_share_a_place(victim, method, how):
         assert [error.code for error in refused] == ["occupied"]
         live.run_to_the_end(target, kinds)
     assert probe.hits == 10
+
+
+@pytest.mark.parametrize("step", ["place_jumps", "place_traps"])
+def test_an_installation_that_fails_half_way_leaves_nothing(victim, monkeypatch, step):
+    """Case O9: some jumps and breakpoints are in, and others are not."""
+    kinds = victim("kinds", 2, 0)
+    kinds.go()
+    kinds.wait_for("running")
+    genuine = getattr(installer, step)
+
+    def fails(*arguments):
+        genuine(*arguments)
+        raise uprobes.ProbeError("by the test's will", code="half-way")
+
+    with uprobes.attach(kinds.pid) as target:
+        with monkeypatch.context() as patched:
+            patched.setattr(installer, step, fails)
+            with pytest.raises(uprobes.ProbeError, match="by the test's will"):
+                install_all(target, kinds, None)
+        assert target.installed == ()
+        assert live.changed_text(kinds.pid) == []
+        assert not [row for row in live.mappings(kinds.pid) if "memfd:uprobes" in row[4]]
+        installed, _ = install_all(target, kinds, None)
+        live.until(lambda: sum(hits(installed).values()) > 100, "hits")
+    kinds.go()
+    assert kinds.finish()[0][2] == "wrong 0"
 
 
 def test_nothing_is_installed_at_a_place_that_holds_no_code(victim):

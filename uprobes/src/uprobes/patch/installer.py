@@ -124,13 +124,13 @@ class Installer:
             description.write(installed)
             self._build(process, installed, sites, displaced)
             description.write(installed)
+            if process.guard is not None:
+                process.guard.set_areas(process.guarded_areas)
+            if self._place(process, installed):
+                description.write(installed)
         except BaseException:
             self.remove(process, installed)
             raise
-        if process.guard is not None:
-            process.guard.set_areas(process.guarded_areas)
-        if self._place(process, installed):
-            description.write(installed)
         return installed
 
     # -- memory and trampolines -----------------------------------------------------------------
