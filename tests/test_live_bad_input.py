@@ -268,3 +268,30 @@ def test_attaching_to_processes_that_are_ending_never_hangs():
     good = (uprobes.ExitStatus(0, None), "no-such-process", "target-gone", "not-permitted")
     assert [result for result in results if result not in good] == []
     assert len(results) == 20
+
+
+COMMANDS = (
+    "doctor -p {}",
+    "list -p {}",
+    "list -p {} *:tick",
+    "check -p {} tick",
+    "count -p {} tick",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_a_process_calls_itself_does_not_reach_the_terminal_as_commands(
+    build, tmp_path, command
+):
+    """Its name, and that of whoever traces it, are told as they are spelled."""
+    evil = tmp_path / "\x1b[31mevil"
+    evil.write_bytes(build("ticks").read_bytes())
+    evil.chmod(0o755)
+    ticks = live.Victim([evil, 1])
+    try:
+        argv = [*command.format(ticks.pid).split(), *(["-d", "0.1"] if "count" in command else [])]
+        done = subprocess.run([sys.executable, "-m", "uprobes", *argv], capture_output=True)
+        assert b"\\x1b[31mevil" in done.stdout.replace(b"\n", b"")
+        assert b"\x1b" not in done.stdout + done.stderr
+    finally:
+        ticks.close()

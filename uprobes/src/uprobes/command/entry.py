@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from uprobes.errors import ProbeError
+from uprobes.printable import printable_lines
 
 USAGE = 2
 """Exit code for everything that kept the work from being begun."""
@@ -70,7 +71,7 @@ def report(error: ProbeError, *, as_json: bool, to_stderr: bool) -> None:
             json.dumps({"error": error.as_record()}), file=sys.stderr if to_stderr else sys.stdout
         )
         return
-    print(f"error: {error}", file=sys.stderr)
+    print(printable_lines(f"error: {error}"), file=sys.stderr)
 
 
 def end_like(number: int) -> None:

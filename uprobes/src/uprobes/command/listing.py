@@ -9,6 +9,7 @@ from uprobes.command.document import function_of
 from uprobes.command.options import Options, report_file, usage
 from uprobes.location import Resolution
 from uprobes.names import Resolver, parse
+from uprobes.printable import printable
 
 
 def list_places(options: Options) -> int:
@@ -116,7 +117,8 @@ def _row(location: Location, *, live: bool) -> str:
     ]
     name = function_of(location) or "-"
     size = str(location.function_size or "-")
-    return f"{run_time:>18} {numbers[0]:>14} {numbers[1]:>10} {size:>8}  {location.object}:{name}"
+    place = printable(f"{location.object}:{name}")
+    return f"{run_time:>18} {numbers[0]:>14} {numbers[1]:>10} {size:>8}  {place}"
 
 
 def as_record(location: Location, *, live: bool) -> dict[str, object]:

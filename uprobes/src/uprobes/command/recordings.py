@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from uprobes.command.options import Options, report_file
-from uprobes.recording.recorded import printable
+from uprobes.printable import printable
 from uprobes.recording.recording import Recording
 from uprobes.recording.reopen import open_recordings
 

@@ -10,8 +10,9 @@ from uprobes.command.histogram import duration
 from uprobes.command.options import Options, report_file, usage
 from uprobes.command.source import open_source
 from uprobes.command.tables import HISTOGRAMS, console, draw_bins, table_of
+from uprobes.printable import printable
 from uprobes.recording.fields import split_fields
-from uprobes.recording.recorded import Recorded, printable
+from uprobes.recording.recorded import Recorded
 from uprobes.recording.summary import Function, Summary, summarise
 
 LEVELS = " ▁▂▃▄▅▆▇█"

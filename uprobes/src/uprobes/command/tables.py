@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +14,7 @@ from uprobes.command.histogram import Histogram, duration
 from uprobes.command.options import width_of
 from uprobes.command.programs import AnyProbe
 from uprobes.command.session import Run
+from uprobes.printable import printable_lines
 
 BAR = 40
 """Columns of the longest bar of a histogram."""
@@ -22,9 +24,23 @@ EXAMPLES = 3
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
+class HarmlessConsole(Console):
+    """A console on which names are shown, whatever they consist of; its own colours stay."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render as ever, with no sign in the text that a terminal would obey."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable_lines(segment.text), segment.style)
+
+
 def console(file: IO[str]) -> Console:
     """Make a console for a report; colours only on a terminal."""
-    return Console(file=file, width=width_of(file), highlight=False, soft_wrap=False)
+    return HarmlessConsole(file=file, width=width_of(file), highlight=False, soft_wrap=False)
 
 
 def table_of(*columns: str, right: Iterable[str] = ()) -> Table:

@@ -12,6 +12,7 @@ from uprobes.command.histogram import duration
 from uprobes.command.options import Options, report_file, usage
 from uprobes.command.programs import Probed
 from uprobes.command.session import Run, run
+from uprobes.printable import printable
 
 FLUSH_EVERY_NS = 200_000_000
 
@@ -80,7 +81,7 @@ class Lines:
 
     def _write(self, line: str) -> None:
         try:
-            self._file.write(line + "\n")
+            self._file.write(printable(line) + "\n")
             now = time.monotonic_ns()
             if now - self._flushed > FLUSH_EVERY_NS:
                 self._flushed = now

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ubp.programs.ring import FAULT_BITS
 from uprobes.errors import ProbeError
+from uprobes.printable import printable
 from uprobes.recording.ring import Records
 
 T = TypeVar("T")
@@ -142,13 +143,6 @@ class Recorded:
         if len(records) and int(records["probe"].max()) >= len(made.places):
             raise bad_recording("a record names a place that is not there")
         return made
-
-
-def printable(text: str) -> str:
-    """Show by its number what a terminal would obey: names come from processes and files."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def bad_recording(why: str) -> ProbeError:
