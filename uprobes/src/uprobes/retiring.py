@@ -41,6 +41,7 @@ def retire(engine: "Engine", process: Process) -> None:
         try:
             tracee.load()
             trapped = tracee.pending == BREAK_STATUS
+            stepped = tracee.step is not None
             if trapped:
                 _note_opened(tracee)
             _bring_home(engine, tracee, process, home, staying)
@@ -51,6 +52,8 @@ def retire(engine: "Engine", process: Process) -> None:
                 _take_trap(engine, tracee)
             else:
                 tracee.flush()
+            if stepped:
+                _end_step(tracee)
         except (OSError, ProbeError):
             continue
     _unmap(process, home)
@@ -59,6 +62,20 @@ def retire(engine: "Engine", process: Process) -> None:
             with contextlib.suppress(OSError):
                 _block_again(tracee)
     process.points.clear()
+
+
+def _end_step(tracee: "Tracee") -> None:
+    """Take the trap flag from a thread that was made to step, should we die when the guard is out.
+
+    The kernel hides a flag that it set for us, and keeps it until we set it ourselves (set_flags in
+    arch/x86/kernel/ptrace.c).
+    """
+    registers, flags = tracee.registers, tracee.machine.flags
+    own = registers[flags]
+    if not own & tracee.trap_flag:
+        for value in (own | tracee.trap_flag, own):
+            registers[flags] = value
+            tracee.flush()
 
 
 def _take_trap(engine: "Engine", tracee: "Tracee") -> None:
