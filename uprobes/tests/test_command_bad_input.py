@@ -71,7 +71,7 @@ def unharmed(request):
         ("alone+1", "inside-instruction", "starts at names:alone"),
         ("alone+0x1000", "bad-spec", "below"),
         ("va:0x10", "not-mapped", "nearest is"),
-        ("va:0xffffffffff600000", "not-executable", "calls it"),
+        ("va:0xffffffffff600000", "vsyscall", "calls it"),
         ("elf:names:0x10", "not-executable", "instruction"),
         ("0x401000", "bad-spec", "elf:names:0x401000"),
         ("names:0x1000", "bad-spec", "off:names:0x1000"),
