@@ -22,7 +22,7 @@ def kept():
     found = Counter()
     for thing in gc.get_objects():
         kind = type(thing)
-        if (kind.__module__ or "").partition(".")[0] in OURS:
+        if str(kind.__module__).partition(".")[0] in OURS:
             found[kind.__name__] += 1
     found["descriptors"] = len(os.listdir("/proc/self/fd"))
     return found

@@ -377,4 +377,5 @@ def test_functions_whose_exits_are_not_all_known_are_refused_and_left_alone(vict
     with uprobes.attach(started.pid) as target:
         refused = target.register(spec, returns=True, exits=True).refused
         assert [error.code for error in refused] == [code]
-        assert len(live.changed_text(started.pid)) <= 1, "more than what tells of libraries"
+        # What tells of libraries, and of the program's own handlers.
+        assert len(live.changed_text(started.pid)) <= 2
