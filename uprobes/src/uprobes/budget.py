@@ -55,7 +55,7 @@ class Limited(Protocol):
 
 class Budget:
     """Keeps the probes of a target within `percent` of the time that passes, from a thread of its
-    own, while it is entered as a context.
+    own, while it is entered as a context::
 
         with uprobes.Budget(target, 1) as budget:
             target.run(10)
