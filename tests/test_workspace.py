@@ -158,7 +158,6 @@ LONGEST = 350
 TABLES = re.compile(r"insn/src/insn/\w+_(map|table|forms|rows)\w*\.py")
 # Modules over the limit, to be cut along the line given here; the list may only get shorter.
 LONGER = {
-    "uprobes/src/uprobes/names/places.py": "one module for each kind of spec",
 }
 NO_NAMES = {"utils", "util", "helpers", "helper", "manager", "data", "info", "common", "misc"}
 

@@ -19,9 +19,11 @@ from uprobes.errors import (
 )
 from uprobes.location import Location, Resolution
 from uprobes.names import places
+from uprobes.names.addresses import run_time
 from uprobes.names.callers import Word, callers
 from uprobes.names.functions import Files
 from uprobes.names.instances import Instance, Instances
+from uprobes.names.naming import entry_at, named
 from uprobes.names.objects import MappedObject, Space, names_of
 from uprobes.names.restartable import probeable
 from uprobes.names.spec import (
@@ -79,17 +81,17 @@ class Resolver:
     def _at(self, address: int, pid: int) -> Location:
         text = f"va:{address:#x}"
         instances, fresh = self._instances(pid)
-        found = places.entry_at(instances, address, text)
+        found = entry_at(instances, address, text)
         if found is not None:
             return found
         spec = Spec(text, Kind.RUN_TIME, number=address)
         try:
-            return places.run_time(spec, instances)
+            return run_time(spec, instances)
         except (NotMapped, NotExecutable):
             if fresh:
                 raise
         self.forget(pid)
-        return places.run_time(spec, self._instances(pid)[0])
+        return run_time(spec, self._instances(pid)[0])
 
     def locate(self, address: int, pid: int) -> Location:
         """Name a run-time address of a process as well as can be; never raises for the address."""
@@ -108,7 +110,7 @@ class Resolver:
             instance = None
         if instance is None:
             return Location(address, spec, object=mapping.path, path=mapping.path)
-        return places.named(instance, address, spec)
+        return named(instance, address, spec)
 
     def forget(self, pid: int) -> None:
         """Drop what is remembered of a process's mappings (they changed)."""
@@ -222,7 +224,7 @@ class Resolver:
             raise _readings(spec, bare, instances)
         parsed = parse(spec)
         if parsed.kind is Kind.RUN_TIME:
-            return Resolution((places.run_time(parsed, instances),))
+            return Resolution((run_time(parsed, instances),))
         if parsed.object is None:
             return _without_object(parsed, instances)
         found = instances.space.find(parsed.object, spec=spec)
@@ -336,7 +338,7 @@ def _what(instances: Instances, address: int) -> str:
     instance = instances.at(mapping, address) if mapping is not None else None
     if instance is None:
         return f"run-time address {address:#x}"
-    location = places.named(instance, address, "")
+    location = named(instance, address, "")
     if location.function is None:
         return f"run-time address {address:#x}"
     offset = f"+{location.offset:#x}" if location.offset else ""
