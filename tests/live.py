@@ -309,3 +309,18 @@ def run_command(argv, output, specs=None, **how):
         assert not target.failures
     code = status.code if status.signal is None else -status.signal
     return output.read_bytes(), code, registration
+
+
+def masks(pid):
+    """Give what each thread of a process blocks, and what it handles and ignores."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        text = (task / "status").read_text()
+        found[task.name] = re.findall(r"^(?:SigBlk|SigCgt|SigIgn):.*$", text, re.MULTILINE)
+    return found
+
+
+def born(pid, threads):
+    """Tell whether all threads are there and out of clone, where glibc blocks its own signals."""
+    blocked = [int(lines[0].split()[1], 16) for lines in masks(pid).values()]
+    return len(blocked) == threads and not any(mask >> 31 & 3 for mask in blocked)

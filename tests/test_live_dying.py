@@ -5,7 +5,6 @@ other.
 """
 
 import os
-import re
 import time
 from pathlib import Path
 
@@ -31,18 +30,9 @@ EVERY = {
 """What is probed, by which method; `leaves` are programs of returns."""
 
 
-def signals(pid):
-    """Give what each thread of a process blocks, and what it handles and ignores."""
-    found = {}
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        text = (task / "status").read_text()
-        found[task.name] = re.findall(r"^(?:SigBlk|SigCgt|SigIgn):.*$", text, re.MULTILINE)
-    return found
-
-
 def blocked(pid):
     """Give what each thread blocks."""
-    return {tid: lines[0] for tid, lines in signals(pid).items()}
+    return {tid: lines[0] for tid, lines in live.masks(pid).items()}
 
 
 def kill_after(victim, how, kind, moments):
@@ -53,8 +43,8 @@ def kill_after(victim, how, kind, moments):
     kinds = victim("kinds", 2, 0, kind)
     kinds.go()
     kinds.wait_for("running")
-    live.until(lambda: len(signals(kinds.pid)) == 3 and born(kinds.pid), "the threads are born")
-    before = signals(kinds.pid)
+    live.until(lambda: live.born(kinds.pid, 3), "the threads are born")
+    before = live.masks(kinds.pid)
     specs = [kinds.spec(kind)]
     died = 0
     with Tracers() as tracers:
@@ -94,14 +84,9 @@ def untouched(victim, before, touches):
         victim.check_untouched()
     except AssertionError as error:
         raise AssertionError(f"after {touches} touches: {error}") from None
-    assert signals(victim.pid) == before, touches
+    assert live.masks(victim.pid) == before, touches
     files = [os.readlink(entry) for entry in Path(f"/proc/{victim.pid}/fd").glob("*")]
     assert not any("uprobes" in name for name in files), (touches, files)
-
-
-def born(pid):
-    """Tell whether no thread blocks the C library's own signals, as it does while one is born."""
-    return not any(int(line.split()[1], 16) >> 31 & 3 for line in blocked(pid).values())
 
 
 @pytest.mark.parametrize("how", EVERY)

@@ -238,42 +238,19 @@ def test_attaching_and_detaching_again_and_again_loses_no_queued_signal(victim):
     assert times > 3
 
 
-def masks(pid):
-    """Give what each thread of a process blocks, and what the process handles itself."""
-    found = {}
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        text = (task / "status").read_text()
-        found[task.name] = re.findall(r"^(?:SigBlk|SigCgt|SigIgn):.*$", text, re.MULTILINE)
-    return found
-
-
-def born(masks):
-    """Tell whether all four threads are out of clone: there glibc blocks its own signals, too."""
-    blocked = [int(lines[0].split()[1], 16) for lines in masks.values()]
-    return len(blocked) == 4 and not any(mask >> 31 & 3 for mask in blocked)
-
-
 @pytest.mark.parametrize("method", [None, *live.METHODS])
 def test_threads_that_block_every_signal_do_so_after_a_detach(victim, method):
     """A breakpoint opens SIGTRAP for them, and takes the program's handler away."""
     blocked = victim("blocked", "workers")
     blocked.go()
     blocked.wait_for("running")
-    live.until(
-        lambda: (
-            len(masks(blocked.pid)) == 4
-            and not any(
-                int(lines[0].split()[1], 16) >> 31 & 3 for lines in masks(blocked.pid).values()
-            )
-        ),
-        "the threads are born",
-    )
-    before = masks(blocked.pid)
+    live.until(lambda: live.born(blocked.pid, 4), "the threads are born")
+    before = live.masks(blocked.pid)
     for _ in range(3):
         with uprobes.attach(blocked.pid) as target:
             probe = target.uprobe(blocked.spec("probed"), lambda hit: None, method=method).probes[0]
             live.until(lambda probe=probe: probe.hits > 300, "hits")
-        assert masks(blocked.pid) == before
+        assert live.masks(blocked.pid) == before
         blocked.check_untouched()
     blocked.go()
     assert blocked.finish() == (["running", "at the end open handled"], 0)

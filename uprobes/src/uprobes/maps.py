@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from uprobes.errors import NoSuchProcess
 from uprobes.status import living_thread
 
+VSYSCALL = "[vsyscall]"
+"""The path of the page that the kernel emulates: it can be neither read nor written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mapping:

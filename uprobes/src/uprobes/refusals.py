@@ -5,7 +5,7 @@ import ubp
 from insn import Method
 from uprobes.errors import ForeignBreakpoint, NotExecutable, NotMapped, ProbeError, Refused
 from uprobes.location import Location
-from uprobes.maps import Mapping
+from uprobes.maps import VSYSCALL, Mapping
 from uprobes.methods import choose
 from uprobes.probe import Probe, ProbePoint
 
@@ -42,7 +42,7 @@ def unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None
             code="writable-code",
             hint="probe a function in a file's text instead",
         )
-    if mapping.path == "[vsyscall]":
+    if mapping.path == VSYSCALL:
         return NotExecutable(
             "the kernel emulates this page and nothing can be written to it",
             spec=spec,

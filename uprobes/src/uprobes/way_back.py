@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from uprobes import ptrace
 from uprobes.errors import CannotMap, ProbeError
-from uprobes.maps import mapping_at, read_mappings
+from uprobes.maps import VSYSCALL, mapping_at, read_mappings
 from uprobes.memory import ProcessMemory
 from uprobes.status import has_shadow_stack
 
@@ -122,7 +122,7 @@ def find_code(
     preferred; what is not found is left out.
     """
     found: dict[bytes, int] = {}
-    mappings = [m for m in read_mappings(pid) if m.executable and m.path != "[vsyscall]"]
+    mappings = [m for m in read_mappings(pid) if m.executable and m.path != VSYSCALL]
     mappings.sort(key=lambda m: (m.path != "[vdso]", "libc" not in m.path, "ld-" not in m.path))
     for mapping in mappings:
         try:

@@ -222,14 +222,7 @@ def _heal_all(a: Assembler) -> None:
     a.load_byte("rax", Mem("r12", layout.LED))
     a.arithmetic("cmp", "rax", 0)
     a.jump_if("ne", "next row")
-    a.mov("rdi", "r14")
-    a.lea("rsi", Mem("rsp", -64))
-    a.mov("rdx", 1)
-    a.mov("r10", Mem("r12", 0))
-    a.mov("rax", SYS_PREAD)
-    a.syscall()
-    a.arithmetic("cmp", "rax", 1)
-    a.jump_if("ne", "next row")
+    _read_there(a, 1, "next row")
     a.load_byte("rax", Mem("rsp", -64))
     a.arithmetic("cmp", "rax", TRAP)
     a.jump_if("ne", "next row")
@@ -249,6 +242,18 @@ def _heal_all(a: Assembler) -> None:
     a.jump("healed")
 
 
+def _read_there(a: Assembler, size: int, otherwise: str) -> None:
+    """Have the kernel read at the address that a row begins with, to 64 bytes below the stack."""
+    a.mov("rdi", "r14")
+    a.lea("rsi", Mem("rsp", -64))
+    a.mov("rdx", size)
+    a.mov("r10", Mem("r12", 0))
+    a.mov("rax", SYS_PREAD)
+    a.syscall()
+    a.arithmetic("cmp", "rax", size)
+    a.jump_if("ne", otherwise)
+
+
 def _return_addresses(a: Assembler) -> None:
     """Exchange every trampoline that stands on a stack for the real return address.
 
@@ -261,14 +266,7 @@ def _return_addresses(a: Assembler) -> None:
     a.arithmetic("cmp", "r15", 0)
     a.jump_if("e", "places done")
     a.arithmetic("sub", "r15", 1)
-    a.mov("rdi", "r14")
-    a.lea("rsi", Mem("rsp", -64))
-    a.mov("rdx", 8)
-    a.mov("r10", Mem("r12", 0))
-    a.mov("rax", SYS_PREAD)
-    a.syscall()
-    a.arithmetic("cmp", "rax", 8)
-    a.jump_if("ne", "next place")
+    _read_there(a, 8, "next place")
     a.mov("rax", Mem("rsp", -64))
     a.arithmetic("cmp", "rax", Mem("r9", layout.TRAMPOLINE.offset))
     a.jump_if("ne", "next place")

@@ -2,11 +2,10 @@
 
 from uprobes.errors import BadSpec, NotABoundary, NotExecutable, NotMapped
 from uprobes.location import Location
+from uprobes.maps import VSYSCALL
 from uprobes.names.instances import Instance, Instances
 from uprobes.names.naming import entry_at, named
 from uprobes.names.spec import Kind, Spec, quote, quote_object
-
-UNCHECKABLE = "[vsyscall]"
 
 
 def run_time(spec: Spec, instances: Instances) -> Location:
@@ -21,7 +20,7 @@ def run_time(spec: Spec, instances: Instances) -> Location:
             address=address,
             hint=_nearest(address, instances),
         )
-    if mapping.path == UNCHECKABLE:
+    if mapping.path == VSYSCALL:
         raise NotExecutable(
             "the kernel itself executes this page and nothing can be written to it",
             spec=spec.source,
