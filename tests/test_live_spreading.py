@@ -185,17 +185,19 @@ def test_probes_of_a_parent_that_turned_into_another_program_leave_its_children(
 
 
 FORKING = """
-import os, sys
+import os, select, sys
 print("ready", flush=True)
-input()
-for number in range(300):
-    pid = os.fork()
-    if pid == 0:
-        for _ in range(20): os.getppid()
-        os._exit(0)
-    if number % 5 == 4:
-        for _ in range(5):
-            assert os.wait()[1] == 0
+os.read(0, 1)
+left = 20
+while left:
+    left -= bool(select.select([0], [], [], 0)[0])
+    for _ in range(5):
+        pid = os.fork()
+        if pid == 0:
+            for _ in range(20): os.getppid()
+            os._exit(0)
+    for _ in range(5):
+        assert os.wait()[1] == 0
 os.getppid()
 """
 
@@ -212,13 +214,15 @@ def test_registering_and_unregistering_while_children_are_born(method):
         parent.stdin.write(b"\n")
         parent.stdin.flush()
         live.until(lambda: len(target.processes) > 1, "it forks")
-        while len(changing) < 20 and target.exit_status is None:
+        while len(changing) < 20:
             registration = target.register(
                 "libc:getppid", lambda hit: changing.update([hit.pid]), method=method
             )
             assert registration.refused == []
             registration.unregister()
         registration = target.register("libc:getppid", lambda hit: seen.update([hit.pid]))
+        parent.stdin.write(b"\n")
+        parent.stdin.flush()
         assert target.run(live.PATIENCE) == uprobes.ExitStatus(0, None)
         assert registration.refused == []
     parent.communicate()

@@ -41,6 +41,12 @@ static void *calls(void *stop)
     return (void *)n;
 }
 
+static void *once(void *unused)
+{
+    probed(1);
+    return unused;
+}
+
 static void *becomes(void *argv)
 {
     usleep(10000);
@@ -107,6 +113,19 @@ int main(int argc, char **argv)
         for (long i = 0; i < count; i++)
             sum += WEXITSTATUS(system("exit 3")) + probed(0);
         printf("sum %ld\n", sum);
+    } else if (!strcmp(what, "forks")) {
+        for (long i = 0; i < count; i++) {
+            pid_t pid = fork();
+            if (pid == 0)
+                _exit((int)probed(30));
+            sum += ended(pid) + probed(0);
+        }
+        printf("sum %ld\n", sum);
+    } else if (!strcmp(what, "threads")) {
+        for (long i = 0; i < count; i++) {
+            pthread_create(&thread[0], NULL, once, NULL);
+            pthread_join(thread[0], NULL);
+        }
     } else if (!strcmp(what, "exec")) {
         for (long i = 0; i < count; i++)
             sum = probed(sum);

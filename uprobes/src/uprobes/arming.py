@@ -6,6 +6,7 @@ slot) is made at its first hit; what may be refused is refused here, before anyt
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,8 @@ from uprobes.location import Location
 from uprobes.maps import Mapping, has_memory
 from uprobes.methods import HANDLER_METHODS, choose
 from uprobes.patch.site import Kind
-from uprobes.probe import Probe, ProbePoint, ProbeState, Uretprobe, in_order
+from uprobes.point import ProbePoint
+from uprobes.probe import Probe, ProbeState, Uretprobe, in_order
 from uprobes.process import Process
 from uprobes.refusals import (
     as_probe_error,
@@ -66,7 +68,7 @@ class Arming:
         guarded = bool(exchanging) and has_shadow_stack(process.pid)
         for probe, location in wanted:
             if probe.point is not None and probe.point.address != location.address:
-                probe.former |= {probe.point.address}  # children may have it there still
+                probe.former = self._standing(probe)  # children may have it there still
             probe.location = location
             if probe in exchanging and location.no_return:
                 self._refuse(probe, no_return(location), refused)
@@ -154,12 +156,12 @@ class Arming:
         """Make the probe points that may be made."""
         process.mappings(fresh=True)
         addresses = sorted(fresh)
-        allowed = self._scan(process, addresses) if len(addresses) > FEW else [0] * len(addresses)
+        scanned = self._scan(process, addresses) if len(addresses) > FEW else repeat((0, b""))
         failed = self.engine.failed
         made: dict[int, ProbePoint] = {}
         start = end = 0
         mapping: Mapping | None = None
-        for address, methods in zip(addresses, allowed, strict=True):
+        for address, (methods, code) in zip(addresses, scanned, strict=False):
             probes = fresh[address]
             point = ProbePoint(process, address)
             error = None
@@ -182,18 +184,22 @@ class Arming:
                 for probe in probes:
                     self._refuse(probe, error, refused)
                 continue
-            point.probes, point.home = probes, mapping
+            point.probes, point.home, point.code = probes, mapping, code
             for probe in probes:
+                point.take_times(probe.point)
                 probe.point = point
                 probe.failed = failed
             made[address] = point
         return made
 
     @staticmethod
-    def _scan(process: Process, addresses: list[int]) -> list[int]:
-        """Give the bits of the methods allowed at many addresses at once; 0 where one must look."""
+    def _scan(process: Process, addresses: list[int]) -> list[tuple[int, bytes]]:
+        """Give the bits of the methods allowed at many addresses at once, 0 where one must look,
+        and what stands there.
+        """
         arch = process.machine.arch
         result = np.zeros(len(addresses), dtype=np.uint8)
+        codes = [b""] * len(addresses)
         where = np.array(addresses, dtype=np.uint64)
         for mapping in process.mappings():
             if not mapping.executable:
@@ -207,11 +213,10 @@ class Arming:
                 code = process.breakpoints.read(first, end - first)
             except ProbeError:
                 continue
-            rows = insn.scan(
-                code, first, arch, starts=(where[low:high] - np.uint64(first)).astype(np.int64)
-            )
-            result[low:high] = rows["methods"]
-        return result.tolist()
+            starts = (where[low:high] - np.uint64(first)).astype(np.int64)
+            result[low:high] = insn.scan(code, first, arch, starts=starts)["methods"]
+            codes[low:high] = [code[at : at + arch.max_length] for at in starts.tolist()]
+        return list(zip(result.tolist(), codes, strict=True))
 
     def _join(self, point: ProbePoint, probe: Probe, refused: list[ProbeError]) -> None:
         """Add a probe to a point that others made."""
@@ -297,6 +302,24 @@ class Arming:
         places = {point.address, *probe.former}
         copies = (process.points.get(place) for process in processes for place in places)
         return [copy for copy in copies if copy is not None and probe in copy.every]
+
+    def _standing(self, probe: Probe) -> frozenset[int]:
+        """List the addresses at which a process still has a probe that goes to another place."""
+        return frozenset(point.address for point in self.points_of(probe))
+
+    def leave(self, points: Iterable[ProbePoint]) -> None:
+        """Take in that the memory of a process is gone: probes that came from there stay with the
+        forks that have them, the others are gone with it.
+        """
+        for point in points:
+            for probe in point.every:
+                if probe.point is not point:
+                    continue
+                copies = [copy for copy in self.points_of(probe) if copy is not point]
+                if copies:
+                    probe.point = copies[0]
+                elif probe.armed or probe.state is ProbeState.PAUSED:
+                    probe.state = ProbeState.GONE
 
 
 BITS = {method: 1 << METHODS.index(method) for method in HANDLER_METHODS}

@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from uprobes.errors import ProbeError, TargetGone
-from uprobes.probe import Probe, ProbePoint, ProbeState
+from uprobes.point import ProbePoint
+from uprobes.probe import Probe, ProbeState
 from uprobes.sampling import Samples, Sampling, level
 
 MS = 1_000_000

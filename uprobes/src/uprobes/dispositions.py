@@ -12,7 +12,7 @@ that sets a handler for one time only is let through: the guard is out then.
 import errno
 import os
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 from uprobes import ptrace
 from uprobes.errors import NotMapped, ProbeError, TargetGone
@@ -45,14 +45,15 @@ class Dispositions:
         self.engine = engine
         self.hooks: list[Probe] = []
         """The probes that this needs, those of ended processes included."""
-        self._seen: WeakKeyDictionary[Process, Guard] = WeakKeyDictionary()
+        self._seen: WeakSet[Guard] = WeakSet()
+        """The guards of processes that have the probes, or can't have any."""
 
     def watch(self, process: "Process") -> None:
         """Put the probe in, once, into a process that has a guard."""
-        if process.guard is None or self._seen.get(process) is process.guard:
+        if process.guard is None or process.guard in self._seen:
             return
         # First of all: to arm the probes asks for this very method.
-        self._seen[process] = process.guard
+        self._seen.add(process.guard)
         arming = self.engine.arming
         self.hooks = [hook for hook in self.hooks if arming.points_of(hook)]
         if any(point.process is process for h in self.hooks for point in arming.points_of(h)):

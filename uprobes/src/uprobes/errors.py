@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+HANDLER_RAISED = "handler-raised"
+"""The code of a probe that was disarmed because its handler raised."""
+
 
 class ProbeError(Exception):
     """Base of all refusals: `code` is stable; `spec` and `address` say what was asked for, `hint`

@@ -20,7 +20,6 @@ from uprobes import ptrace, waits
 from uprobes.calls import lose_calls
 from uprobes.errors import ProbeError
 from uprobes.inject import check_end
-from uprobes.probe import ProbeState
 from uprobes.process import Process
 from uprobes.ptrace import Event
 from uprobes.retiring import retire
@@ -40,6 +39,8 @@ class Lifetimes:
         self.engine = engine
         self.on_follow: Callable[[Process, Process], None] = lambda _child, _parent: None
         """What is told of each child that is followed, with its parent."""
+        self.on_gone: Callable[[Process], None] = lambda _process: None
+        """What is told of each process that has no threads left."""
         self._left: dict[int, int] = {}
         """Wait statuses, as known so far, of processes whose leader is left to its parent."""
 
@@ -171,10 +172,9 @@ class Lifetimes:
             process.returns.all_gone(tracee)
         lose_calls(process, tracee)
         engine.sleeping.run_unheld(tracee)
+        points = list(process.points.values())
         gone = process.reset()
-        for probe in gone:
-            if probe.belongs_to(process):
-                probe.state = ProbeState.GONE
+        engine.arming.leave(points)
         engine.on_exec(process, gone)
 
     def _exec_of_child(self, tracee: Tracee) -> None:
@@ -275,7 +275,10 @@ class Lifetimes:
             lose_calls(process, tracee)
             engine.sleeping.run_unheld(tracee)
             del engine.processes[process.pid]
+            engine.arming.leave(process.points.values())
             process.end()
+            process.points.clear()
+            self.on_gone(process)
 
 
 def thread_group(tid: int) -> int | None:

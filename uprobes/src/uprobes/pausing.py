@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from uprobes.errors import Overwritten, ProbeError
 from uprobes.exits import exits_of
 from uprobes.maps import has_memory
-from uprobes.probe import Probe, ProbePoint, ProbeState, Uretprobe, in_order
+from uprobes.point import ProbePoint
+from uprobes.probe import Probe, ProbeState, Uretprobe, in_order
 from uprobes.process import Process
 
 if TYPE_CHECKING:

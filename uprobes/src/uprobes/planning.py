@@ -10,7 +10,7 @@ import ubp
 from insn import Fixups, Method, Reason, Relocated, Verdict
 from uprobes.errors import ProbeError
 from uprobes.methods import choose
-from uprobes.probe import ProbePoint
+from uprobes.point import ProbePoint
 
 if TYPE_CHECKING:
     from uprobes.area import AreaMapper

@@ -1,21 +1,18 @@
-"""Probes as the user holds them, and the probe points that carry them."""
+"""Probes as the user holds them."""
 
-import ctypes
 import enum
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import ssol
-from insn import Instruction, Method, Reason, Verdict
+from insn import InsnError, Instruction, Method, Reason, Verdict
 from uprobes.calls import Calls
-from uprobes.errors import Overwritten, ProbeError
+from uprobes.errors import ProbeError
 from uprobes.hit import Hit, Return
 from uprobes.location import Location
-from uprobes.methods import NEEDS_TRACER, choose, preference
+from uprobes.point import ProbePoint as ProbePoint  # for those who need both
 
 if TYPE_CHECKING:
-    from ubp import Plan
-    from uprobes.maps import Mapping
     from uprobes.process import Process
 
 Handler = Callable[[Any], object]
@@ -73,6 +70,7 @@ class Probe:
         self.state = ProbeState.UNREGISTERED
         self.location = _nowhere(vaddr)
         self.point: ProbePoint | None = None
+        """Where it is, or was last."""
         self.former: frozenset[int] = frozenset()
         """The addresses at which it was before it went to another place."""
         self.error: ProbeError | None = None
@@ -131,23 +129,38 @@ class Probe:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What may be done with the instruction, None before the probe was armed."""
-        return None if self.point is None else self.point.verdict
+        """What may be done with the instruction, None before the probe was armed.
+
+        It stays when the code is gone; None as well for code that went before anybody looked.
+        """
+        if self.point is None:
+            return None
+        try:
+            return self.point.verdict
+        except (ProbeError, InsnError):
+            return None
 
     @property
     def instruction(self) -> Instruction | None:
-        """The instruction under the probe, None before the probe was armed."""
-        return None if self.point is None else self.point.verdict.instruction
+        """The instruction under the probe, None where there is no verdict."""
+        verdict = self.verdict
+        return None if verdict is None else verdict.instruction
 
     @property
     def method(self) -> Method | None:
-        """How the instruction is executed at a hit, None before the probe was armed."""
-        return None if self.point is None else self.point.method
+        """How the instruction is, or was last, executed at a hit: before the first one, the method
+        that it will take. None where there is no verdict.
+        """
+        if self.point is None or (self.point.used is None and self.verdict is None):
+            return None
+        return self.point.method_of(self)
 
     @property
     def why_not(self) -> dict[Method, Reason]:
-        """Why no cheaper method than `method` is used."""
-        return {} if self.point is None else self.point.why_not()
+        """Why no cheaper method than `method` is used; nothing where there is no verdict."""
+        if self.point is None or self.verdict is None:
+            return {}
+        return self.point.why_not(self)
 
     @property
     def cost_ns(self) -> int | None:
@@ -235,109 +248,6 @@ class Uretprobe(Probe):
 def in_order(probes: Iterable[Probe]) -> tuple[Probe, ...]:
     """Order the probes at one place: a function that is one return is entered before it is left."""
     return tuple(sorted(probes, key=lambda probe: probe.comes_last))
-
-
-class ProbePoint:
-    """One address of one process with the probes on it; made by the engine, read by everybody."""
-
-    __slots__ = (
-        "_plan",
-        "_verdict",
-        "address",
-        "home",
-        "onward",
-        "paused",
-        "probes",
-        "process",
-        "short",
-        "time_ns",
-        "timed",
-        "unplanned",
-    )
-
-    def __init__(self, process: "Process", address: int) -> None:
-        self.process = process
-        self.address = address
-        self.home: Mapping | None = None
-        """The mapping that it was made in."""
-        self.probes: tuple[Probe, ...] = ()
-        """Those that a hit is for."""
-        self.paused: tuple[Probe, ...] = ()
-        self._plan: Plan | None = None
-        self.onward: ctypes.c_ulong | None = None
-        """Where a thread can simply go on after a hit, None when there is more to do."""
-        self.short = True
-        """Whether a thread can stand one byte behind the address without having hit the breakpoint.
-        """
-        self.time_ns = 0
-        self.timed = 0
-        self.unplanned: dict[Method, Reason] = {}
-        self._verdict: Verdict | None = None
-
-    def copied(self, process: "Process") -> "ProbePoint":
-        """Return the same for a copy of the process's memory; hits count for the same probes."""
-        point = ProbePoint(process, self.address)
-        point.probes, point.paused = self.probes, self.paused
-        point.short, point.unplanned = self.short, self.unplanned
-        point._verdict, point.plan, point.home = self._verdict, self.plan, self.home
-        return point
-
-    @property
-    def every(self) -> "tuple[Probe, ...]":
-        """All of its probes, those that are paused included."""
-        return self.probes + self.paused
-
-    def overwritten(self, why: str, probes: Iterable[Probe]) -> None:
-        """Note with its probes that the breakpoint was not there any more when it was taken out."""
-        for probe in probes:
-            probe.error = Overwritten(
-                why,
-                spec=probe.location.spec,
-                address=self.address,
-                hint="the program changed its own code; hits after that were not seen",
-            )
-
-    @property
-    def plan(self) -> "Plan | None":
-        """How the instruction is executed, None before the first hit."""
-        return self._plan
-
-    @plan.setter
-    def plan(self, plan: "Plan | None") -> None:
-        self._plan = plan
-        resume = None if plan is None else plan.resume
-        self.onward = None if resume is None else ctypes.c_ulong(resume)
-
-    def forget_verdict(self) -> None:
-        """Look at the instruction anew when it is needed: other code stands there."""
-        self._verdict = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict on the instruction, made when first asked for."""
-        if self._verdict is None:
-            self._verdict = self.process.judge(self.address)
-        return self._verdict
-
-    @property
-    def method(self) -> Method:
-        """The method in use, or the one that the first hit will take."""
-        if self.plan is not None:
-            return self.plan.method
-        return choose(self.verdict, self.every)[0]
-
-    def why_not(self) -> dict[Method, Reason]:
-        """Say why each method cheaper than the one in use is not used."""
-        used = self.method
-        reasons = {Method.JUMP: NEEDS_TRACER, Method.TRAP: NEEDS_TRACER}
-        for method in preference(self.verdict):
-            if method is used:
-                break
-            reason = self.verdict.why_not(method) or self.unplanned.get(method)
-            reasons[method] = reason or Reason(
-                "forbidden", "the probe forbids it, or forces another"
-            )
-        return reasons
 
 
 def _unhandled(_probe: Probe, error: Exception) -> None:

@@ -7,7 +7,8 @@ from uprobes.errors import ForeignBreakpoint, NotExecutable, NotMapped, ProbeErr
 from uprobes.location import Location
 from uprobes.maps import VSYSCALL, Mapping
 from uprobes.methods import choose
-from uprobes.probe import Probe, ProbePoint
+from uprobes.point import ProbePoint
+from uprobes.probe import Probe
 
 
 def unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None:

@@ -1,5 +1,6 @@
 """All probes of one target: what is in, what was refused, what waits for its object."""
 
+import re
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,11 @@ from uprobes.errors import AlreadyRegistered, ProbeError
 from uprobes.location import Location, Resolution, Resolver
 from uprobes.probe import Probe, ProbeState
 from uprobes.process import Process
+from uprobes.wishes import Pending, Wish
 from uprobes.wording import ProbeOptions
 
 Wanted = list[tuple[Probe, Location]]
+NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 @dataclass(slots=True)
@@ -29,53 +32,31 @@ class Registration:
     refused: list[ProbeError] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
 
+    def refuse(self, errors: Iterable[ProbeError]) -> None:
+        """Take in what was refused later: once what is refused in every process that comes."""
+        known = set(map(_subject, self.refused))
+        for error in errors:
+            if (subject := _subject(error)) not in known:
+                known.add(subject)
+                self.refused.append(error)
+
     def unregister(self) -> None:
         """Take all of its probes out, and stop waiting for the pending ones."""
         self.owner.unregister(self.probes)
         self.owner.forget_pending(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A spec that waits for its object, and how its probes will be made."""
-
-    spec: str
-    make: Callable[[Location], Probe]
-    registration: Registration
-    pid: int
-    probe: Probe | None = None
-    """The probe that waits, where there is one already."""
-
-    @property
-    def given_up(self) -> bool:
-        """Whether nobody wants it any more."""
-        return self.probe is not None and self.probe.state is not ProbeState.PENDING
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A spec that was registered, for processes that come later and are followed."""
-
-    spec: str
-    options: ProbeOptions
-    registration: Registration
-
-    @property
-    def named(self) -> bool:
-        """Whether it names something: an address alone means nothing in another program."""
-        return not self.spec.startswith("va:")
-
-    def for_process(self, process: Process) -> Pending:
-        """Make what waits in a process for the object."""
-        make = partial(self.options.make, process.pid)
-        return Pending(self.spec, make, self.registration, process.pid)
+def _subject(error: ProbeError) -> tuple[str, str | None, str]:
+    """Say what an error is about, without addresses and process numbers."""
+    return error.code, error.spec, NUMBER.sub("", error.why)
 
 
 class Registrations:
     """The probes of one target.
 
     `process` gives the target's process or raises TargetGone; `arm` and `disarm` do the work where
-    it has to be done; `ask` lets the policy see what is about to be registered.
+    it has to be done; `ask` lets the policy see what is about to be registered; `follows` says
+    whether other processes may come.
     """
 
     def __init__(
@@ -85,6 +66,7 @@ class Registrations:
         arm: Callable[[Process, Wanted], list[ProbeError]],
         disarm: Callable[[list[Probe]], None],
         ask: Callable[[tuple[Location, ...]], None],
+        follows: Callable[[], bool],
     ) -> None:
         self.probes: list[Probe] = []
         self.resolver = resolver
@@ -92,6 +74,7 @@ class Registrations:
         self._do_arm = arm
         self._do_disarm = disarm
         self._ask = ask
+        self._follows = follows
         self._pending: list[Pending] = []
         self._wishes: list[Wish] = []
         self._lock = threading.RLock()
@@ -99,7 +82,8 @@ class Registrations:
     @property
     def pending(self) -> tuple[str, ...]:
         """The specs that wait for their object to be mapped."""
-        return tuple(item.spec for item in self._pending if not item.given_up)
+        waiting = (item.spec for item in self._pending if not item.given_up)
+        return tuple(dict.fromkeys(waiting))
 
     @resting_collector()
     def register(self, specs: str | Iterable[str], options: ProbeOptions) -> Registration:
@@ -109,7 +93,8 @@ class Registrations:
         process = self._process()
         make = partial(options.make, process.pid)
         for spec in [specs] if isinstance(specs, str) else specs:
-            self._wishes.append(Wish(spec, options, registration))
+            if self._follows():
+                self._wishes.append(Wish(spec, options, registration))
             try:
                 resolution = self.resolve(spec, process.pid)
             except ProbeError as error:
@@ -120,7 +105,7 @@ class Registrations:
                 registration.pending.append(spec)
                 self._pending.append(Pending(spec, make, registration, process.pid))
             wanted += [(make(location), location) for location in resolution.locations]
-        self._arm(registration, wanted, process)
+        registration.refused += self._arm(registration, wanted, process)
         return registration
 
     @resting_collector()
@@ -146,7 +131,7 @@ class Registrations:
                 self._wait_for(probe, registration, process.pid)
             elif resolution.locations:
                 wanted.append((probe, resolution.locations[0]))
-        self._arm(registration, wanted, process)
+        registration.refused += self._arm(registration, wanted, process)
         return registration
 
     def _wait_for(self, probe: Probe, registration: Registration, pid: int) -> None:
@@ -168,16 +153,20 @@ class Registrations:
                 hint=error.hint,
             ) from None
 
-    def _arm(self, registration: Registration, wanted: Wanted, process: Process) -> None:
+    def _arm(
+        self, registration: Registration, wanted: Wanted, process: Process
+    ) -> list[ProbeError]:
+        """Put probes in for a registration; return the errors of those that were refused."""
         if not wanted:
-            return
+            return []
         self._ask(tuple(location for _, location in wanted))
-        registration.refused += self._do_arm(process, wanted)
+        refused = self._do_arm(process, wanted)
         armed = [probe for probe, _ in wanted if probe.state is ProbeState.ARMED]
-        registration.probes += armed
         with self._lock:
-            known = {id(probe) for probe in self.probes}
-            self.probes += [probe for probe in armed if id(probe) not in known]
+            for listed in (registration.probes, self.probes):
+                known = set(map(id, listed))
+                listed += [probe for probe in armed if id(probe) not in known]
+        return refused
 
     @resting_collector()
     def unregister(self, probes: Iterable[Probe]) -> None:
@@ -210,7 +199,7 @@ class Registrations:
         with self._lock:
             for item in [item for item in self._pending if item.pid == pid]:
                 self._pending.remove(item)
-                item.registration.refused.append(error)
+                item.registration.refuse([error])
 
     def follow(self, process: Process) -> None:
         """Wish for a process that is followed everything that was registered by a name."""
@@ -252,19 +241,22 @@ class Registrations:
                     continue
                 if item.spec in registration.pending:
                     registration.pending.remove(item.spec)
-                registration.refused += resolution.refused
+                registration.refuse(resolution.refused)
                 locations = self._uncovered(process, registration, resolution.locations)
                 made = [(item.make(location), location) for location in locations]
                 ready.setdefault(id(registration), (registration, []))[1].extend(
-                    (probe, at) for probe, at in made if not probe.armed
+                    (probe, at) for probe, at in made if probe is not None and not probe.armed
                 )
             except ProbeError as error:
-                registration.refused.append(error)
+                registration.refuse([error])
         for registration, wanted in ready.values():
             try:
-                self._arm(registration, wanted, process)
+                registration.refuse(self._arm(registration, wanted, process))
             except ProbeError as error:
-                registration.refused.append(error)
+                registration.refuse([error])
+                for probe, _ in wanted:
+                    if probe.state is ProbeState.PENDING:
+                        probe.state, probe.error = ProbeState.REFUSED, error
         with self._lock:
             self._pending += still
 
@@ -281,10 +273,20 @@ class Registrations:
             if point is None or known.isdisjoint(id(probe) for probe in point.every)
         ]
 
+    def ended(self, process: Process) -> None:
+        """Stop waiting in a process that has ended."""
+        self.resolver.forget(process.pid)
+        with self._lock:
+            waiting = [item for item in self._pending if item.pid == process.pid]
+            self._pending = [item for item in self._pending if item.pid != process.pid]
+        for item in waiting:
+            if item.probe is not None and not item.given_up:
+                item.probe.state = ProbeState.GONE
+
     def gone(self) -> None:
-        """Mark every probe that is in as gone with its process."""
+        """Mark every probe that is in as gone, but for those that a process still has."""
         for probe in self.probes:
-            if probe.registered:
+            if probe.registered and (probe.point is None or probe.point.process.ended):
                 probe.state = ProbeState.GONE
 
     def check(self, specs: str | Iterable[str]) -> list[tuple[Location, Verdict | ProbeError]]:

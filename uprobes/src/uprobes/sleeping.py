@@ -24,7 +24,8 @@ from uprobes.tracee import BREAK_STATUS, CHANGED, Registers, State, Tracee
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
-    from uprobes.probe import Probe, ProbePoint
+    from uprobes.point import ProbePoint
+    from uprobes.probe import Probe
 
 Failures = list[tuple["Probe", Exception]]
 

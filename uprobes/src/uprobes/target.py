@@ -9,7 +9,7 @@ from typing import TypeVar, Unpack, overload
 from insn import Method, Verdict
 from ubp.programs import Program, RingLayout
 from uprobes.collector import resting_collector
-from uprobes.errors import ProbeError
+from uprobes.errors import HANDLER_RAISED, ProbeError
 from uprobes.hit import Hit
 from uprobes.location import Location, Resolver
 from uprobes.patch.installed import Installed
@@ -249,7 +249,7 @@ class Target(Watched):
         self._engine.arming.disarm([probe])
         probe.state = ProbeState.DISABLED
         probe.error = ProbeError(
-            f"its handler raised {error!r}", spec=probe.spec, code="handler-raised"
+            f"its handler raised {error!r}", spec=probe.spec, code=HANDLER_RAISED
         )
 
     def _exited(self, pid: int, status: int) -> None:

@@ -5,7 +5,8 @@ in; one that lies in another mapping now, or in none, is gone.
 """
 
 from uprobes.maps import Mapping, mapping_at
-from uprobes.probe import Probe, ProbePoint, ProbeState
+from uprobes.point import ProbePoint
+from uprobes.probe import Probe, ProbeState
 from uprobes.process import Process
 
 

@@ -44,8 +44,10 @@ class Watched(Session):
             lambda process, wanted: self._tracer.call(lambda: arming.arm(process, wanted)),
             lambda probes: self._quietly(lambda: self._disarm(probes)),
             lambda locations: self._ask(Request("register", self.pid, self.command, locations)),
+            lambda: self._engine.follow_forks,
         )
         self._engine.lifetimes.on_follow = self._forked
+        self._engine.lifetimes.on_gone = self._gone
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -110,6 +112,11 @@ class Watched(Session):
     def _forked(self, child: Process, parent: Process) -> None:
         """Take a child that is followed from now on, its memory a copy of its parent's."""
         self._registrations.inherit(child, parent)
+
+    def _gone(self, process: Process) -> None:
+        """Take a child that has ended; what never came in the first process stays pending."""
+        if process.pid != self.pid:
+            self._registrations.ended(process)
 
     def _look(self, process: Process, *, watch: bool) -> None:
         try:

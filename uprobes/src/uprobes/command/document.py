@@ -1,10 +1,8 @@
 """The JSON documents that scripts rely on: every key present, whatever happened."""
 
-import contextlib
 from collections.abc import Mapping
 
-import insn
-from uprobes import Location, Probe, ProbeError
+from uprobes import Location, Probe
 from uprobes.command.histogram import Histogram
 from uprobes.command.programs import AnyProbe
 from uprobes.command.session import Run
@@ -34,23 +32,16 @@ def _probe(
 ) -> dict[str, object]:
     location = probe.location
     sampling = run.sampled.get(probe) if isinstance(probe, Probe) else None
-    method = None
-    text = None
-    reasons: dict[str, str] = {}
-    # What was never hit is decoded only now, when the process may be gone.
-    with contextlib.suppress(ProbeError, insn.InsnError, OSError):
-        text = probe.instruction.text if probe.instruction else None
-        method = probe.method
-        reasons = {str(m): reason.code for m, reason in probe.why_not.items()}
+    method = probe.method
     histogram = latencies.get(probe, Histogram()) if latencies is not None else None
     return {
         "spec": location.spec,
         "object": location.object or None,
         "function": function_of(location),
         "address": location.address,
-        "instruction": text,
+        "instruction": probe.instruction.text if probe.instruction else None,
         "method": str(method) if method else None,
-        "why_not": reasons,
+        "why_not": {str(m): reason.code for m, reason in probe.why_not.items()},
         "hits": probe.hits,
         "misses": probe.misses,
         "cost_ns": probe.cost_ns,
@@ -60,10 +51,8 @@ def _probe(
 
 
 def method_of(probe: AnyProbe) -> str:
-    """Return a probe's method; `-` where it was never hit and its code can't be read any more."""
-    with contextlib.suppress(ProbeError, insn.InsnError, OSError):
-        return str(probe.method)
-    return "-"
+    """Return a probe's method; `-` where nobody looked at its code before that was gone."""
+    return str(probe.method) if probe.method else "-"
 
 
 def function_of(location: Location) -> str | None:

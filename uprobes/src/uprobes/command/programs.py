@@ -68,7 +68,10 @@ class SiteProbe:
         location = self.location
         if location.file_offset is None:
             return None
-        with contextlib.suppress(OSError), open(location.path, "rb") as file:
+        with (
+            contextlib.suppress(OSError, insn.InsnError),
+            open(location.path, "rb") as file,
+        ):
             file.seek(location.file_offset)
             code = file.read(LONGEST_INSTRUCTION)
             return insn.decode(code, location.address, machine_of_host().arch)
