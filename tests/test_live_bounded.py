@@ -3,6 +3,7 @@
 import gc
 import os
 import subprocess
+import sys
 from collections import Counter
 
 import live
@@ -152,6 +153,60 @@ def test_new_programs_go_on_with_the_probes_of_those_that_have_ended(victim):
             assert repr(childrens) == f"<{kind} {childrens.spec!r} gone hits=300>"
     assert returned.pop(births.pid) == 60
     assert (len(returned), set(returned.values())) == (60, {5})
+
+
+@pytest.mark.concurrent
+def test_programs_that_run_at_once_have_probes_of_their_own(build):
+    """Five start twenty others each, one after the other."""
+    starts = f"{build('births')} spawn 20 </dev/null >/dev/null"
+    command = f"for i in 1 2 3 4 5; do {starts} & done; wait"
+    entered, returned = Counter(), Counter()
+    with uprobes.spawn(["sh", "-c", command], follow_forks=True) as target:
+        entries = target.register("births:probed", lambda hit: entered.update([hit.pid]))
+        returns = target.register(
+            "births:probed", lambda ret: returned.update([ret.pid]), returns=True
+        )
+        assert target.run(live.PATIENCE) == uprobes.ExitStatus(0, None)
+    assert sorted(entered.values()) == [5] * 100 + [20] * 5
+    assert entered == returned
+    for registration in (entries, returns):
+        assert sum(probe.hits for probe in registration.probes) == 600
+        assert len(registration.probes) <= 10
+        assert {probe.state for probe in registration.probes} == {uprobes.ProbeState.GONE}
+
+
+STARTS_PARENTS = """
+import os, subprocess, sys
+PARENT = '''
+import os, sys
+if os.fork() == 0:
+    os.read(int(sys.argv[1]), 1)
+    for _ in range(100): os.getppid()
+'''
+OTHER = "import os; [os.getppid() for _ in range(10)]"
+orders, order = os.pipe()
+done, end = os.pipe()
+for _ in range(3):
+    started = [sys.executable, "-c", PARENT, str(orders)]
+    subprocess.run(started, pass_fds=[orders, end], check=True)
+for _ in range(2):
+    subprocess.run([sys.executable, "-c", OTHER], check=True)
+os.close(end)
+os.write(order, b"go!")
+assert os.read(done, 1) == b""
+"""
+
+
+def test_a_probe_stays_with_the_forks_of_a_program_that_has_ended():
+    """Those that come later get others, until the forks have ended too."""
+    seen = Counter()
+    with uprobes.spawn([sys.executable, "-c", STARTS_PARENTS], follow_forks=True) as target:
+        registration = target.register("libc:getppid", lambda hit: seen.update([hit.pid]))
+        assert target.run(live.PATIENCE) == uprobes.ExitStatus(0, None)
+        live.until(lambda: not target.processes, "the forks end")
+        assert sorted(seen.values()) == [10, 10, 100, 100, 100]
+        assert sum(probe.hits for probe in registration.probes) == 320
+        assert {probe.state for probe in registration.probes} == {uprobes.ProbeState.GONE}
 
 
 def test_a_probe_whose_handler_raised_stays_out_of_later_programs(victim):

@@ -45,7 +45,11 @@ class Target(Watched):
 
     @property
     def probes(self) -> list[Probe]:
-        """Every probe that was ever in, in the order of registration."""
+        """Every probe that was ever in, in the order of registration, each with its counts.
+
+        Who registers without end keeps this short by registering the same objects again
+        (`register_probes`).
+        """
         return self._registrations.probes
 
     @overload
