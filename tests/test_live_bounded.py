@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -220,6 +221,22 @@ def test_a_probe_whose_handler_raised_stays_out_of_later_programs(victim):
         live.run_to_the_end(target, births)
         assert [probe.hits for probe in registration.probes] == [1, 1]
         assert len(target.failures) == 2
+
+
+def test_programs_that_are_killed_while_they_get_their_probes_leave_none_behind(victim):
+    births = victim("births", "spawn", 40)
+
+    def policy(request):
+        if request.what == "exec":
+            os.kill(request.pid, signal.SIGKILL)
+
+    with uprobes.attach(births.pid, follow_forks=True, policy=policy) as target:
+        registration = target.register("births:probed")
+        returns = target.register("births:probed", returns=True)
+        assert live.run_to_the_end(target, births) == uprobes.ExitStatus(0, None)
+        assert registration.refused == returns.refused == []
+        assert [probe.hits for probe in registration.probes] in ([40], [40, 0])
+        assert target.pending == ()
 
 
 def test_what_every_program_refuses_is_said_once(victim):

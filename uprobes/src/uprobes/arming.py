@@ -318,7 +318,7 @@ class Arming:
                 copies = [copy for copy in self.points_of(probe) if copy is not point]
                 if copies:
                     probe.point = copies[0]
-                elif probe.armed or probe.state is ProbeState.PAUSED:
+                elif probe.registered and probe.state is not ProbeState.DISABLED:
                     probe.state = ProbeState.GONE
 
 

@@ -207,6 +207,15 @@ class Lifetimes:
         else:
             self._left_by(tracee)
 
+    def take_ends(self, process: Process) -> None:
+        """Take the ends of threads that were seen while these were made to do something for us, in
+        case that whoever wanted it was content with its failure.
+        """
+        for tracee in list(process.tracees.values()):
+            status, tracee.ended = tracee.ended, None
+            if status is not None:
+                self.engine.on_stop(tracee.tid, status)
+
     def _on_exit(self, tracee: Tracee) -> None:
         """Take the last stop of a thread that is ending.
 

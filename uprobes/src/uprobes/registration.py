@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -10,6 +10,7 @@ from insn import InsnError, Verdict
 from uprobes.collector import resting_collector
 from uprobes.errors import AlreadyRegistered, ProbeError
 from uprobes.location import Location, Resolution, Resolver
+from uprobes.maps import has_memory
 from uprobes.probe import Probe, ProbeState
 from uprobes.process import Process
 from uprobes.wishes import Pending, Wish
@@ -241,24 +242,34 @@ class Registrations:
                     continue
                 if item.spec in registration.pending:
                     registration.pending.remove(item.spec)
-                registration.refuse(resolution.refused)
+                self._refuse(process, registration, resolution.refused)
                 locations = self._uncovered(process, registration, resolution.locations)
                 made = [(item.make(location), location) for location in locations]
                 ready.setdefault(id(registration), (registration, []))[1].extend(
                     (probe, at) for probe, at in made if probe is not None and not probe.armed
                 )
             except ProbeError as error:
-                registration.refuse([error])
+                self._refuse(process, registration, [error])
         for registration, wanted in ready.values():
+            why: ProbeError | None = None
             try:
-                registration.refuse(self._arm(registration, wanted, process))
+                self._refuse(process, registration, self._arm(registration, wanted, process))
             except ProbeError as error:
-                registration.refuse([error])
+                why = error
+                self._refuse(process, registration, [error])
+            finally:
                 for probe, _ in wanted:
-                    if probe.state is ProbeState.PENDING:
-                        probe.state, probe.error = ProbeState.REFUSED, error
+                    if probe.state is ProbeState.PENDING:  # or the process has died of something
+                        probe.state = ProbeState.REFUSED if why else ProbeState.GONE
+                        probe.error = why or probe.error
         with self._lock:
             self._pending += still
+
+    @staticmethod
+    def _refuse(process: Process, registration: Registration, errors: Sequence[ProbeError]) -> None:
+        """Take in what a process refused, unless it was just dying."""
+        if errors and has_memory(process.pid):
+            registration.refuse(errors)
 
     @staticmethod
     def _uncovered(

@@ -158,8 +158,11 @@ class Watched(Session):
             arming.arm(process, [(hook, Location(address, LINKER))])
 
     def _objects_changed(self, process: Process) -> None:
-        self._registrations.resolver.forget(process.pid)
-        self._wait_again(unload(process), process)
-        self._registrations.arm_pending(process)
-        if self._returning:
-            self._unwinding.watch(process, self._registrations.resolver.unwinders(process.pid))
+        try:
+            self._registrations.resolver.forget(process.pid)
+            self._wait_again(unload(process), process)
+            self._registrations.arm_pending(process)
+            if self._returning:
+                self._unwinding.watch(process, self._registrations.resolver.unwinders(process.pid))
+        finally:
+            self._engine.lifetimes.take_ends(process)
