@@ -178,11 +178,6 @@ def test_a_go_program_is_left_in_the_middle_without_a_trace(victim, unprobed, re
     assert started.finish() == unprobed(4, 100)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="killed between the end of a step and its resumption, the guard hands the step's trap to"
-    " the program's own SIGTRAP handler, which Go's runtime has",
-)
 @pytest.mark.parametrize("how", ["any", "returns"])
 def test_a_go_program_outlives_its_tracer(victim, unprobed, how):
     """Not with probes in what Go runs with all signals blocked: the kernel ends it there."""

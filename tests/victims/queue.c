@@ -11,6 +11,7 @@ static pthread_t receiver;
 
 /* Adds to a static variable, so that the probed instruction counts from the program counter. */
 __asm__("        .data\n"
+        "        .globl sum\n"
         "sum:    .quad 0\n"
         "        .text\n"
         "        .globl work, work_inside\n"
@@ -21,6 +22,7 @@ __asm__("        .data\n"
         "        pop %rbx\n"
         "        ret\n");
 void work(void);
+extern volatile long sum;
 
 static void handler(int number, siginfo_t *info, void *unused)
 {
@@ -43,8 +45,11 @@ static void *send_all(void *unused)
     for (long i = 0; i < count; i++) {
         union sigval value = {.sival_int = (int)i};
         pthread_sigqueue(receiver, SIGRTMIN + 1, value);
-        if (i % 3 == 0)         /* two or three are pending at once */
-            usleep(300);
+        if (i % 3 == 0) { /* two or three are pending at once, and between them it works */
+            long before = sum;
+            for (int tries = 0; sum == before && tries < 10000; tries++)
+                usleep(300);
+        }
     }
     for (int i = 0; i < 10000 && received < count; i++)
         usleep(1000);

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 
-from insn import InsnError
+from insn import InsnError, Method
 from uprobes import ptrace, waits
 from uprobes.arming import Arming
 from uprobes.errors import ProbeError, TargetGone
@@ -27,6 +27,7 @@ from uprobes.holding import Holding
 from uprobes.leaving import Leaving
 from uprobes.lifetimes import Lifetimes
 from uprobes.machine import Machine
+from uprobes.patch.faults import past_program
 from uprobes.patch.installer import Installer
 from uprobes.placement import Placement
 from uprobes.probe import Probe, ProbePoint
@@ -277,15 +278,9 @@ class Engine:
             self.hit(tracee, point)
             return
         if ptrace.signal_code(tracee.tid) != TrapCode.KERNEL:
-            self.signals.on_signal(tracee, signal.SIGTRAP)
+            self.signals.on_own_trap(tracee)
         elif internal is not None:
-            if internal(tracee):
-                if tracee.deferred:
-                    self.sleeping.park(tracee)
-                else:
-                    tracee.resume()
-            else:
-                self.signals.on_signal(tracee, signal.SIGTRAP)
+            self.signals.on_internal(tracee, internal)
         elif point is not None:
             self.hit(tracee, point)
         elif process.memory.read(address, 1) != machine.arch.breakpoint[:1]:
@@ -338,6 +333,8 @@ class Engine:
                     if sys.getrefcount(hit) > 2:
                         hit.keep()
             self.current = None
+        elif plan.method is Method.TRAP:
+            plan = past_program(tracee.process, plan)
         self.execute(tracee, point, plan)
         if not first:
             point.time_ns += time.perf_counter_ns() - begun

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from insn import InsnError
+from insn import InsnError, Method
 from ubp import Action, Plan
 from uprobes.errors import ProbeError
+from uprobes.patch.faults import jump_back
 from uprobes.probe import ProbePoint, ProbeState
 from uprobes.tracee import State, Tracee
 
@@ -33,8 +34,10 @@ class Execution:
             registers[engine.machine.flags] |= engine.machine.done_flag
             tracee.resume()
             return
-        steps_itself = words[tracee.flags_word] & tracee.trap_flag
-        if steps_itself and plan.resume is not None:
+        if plan.method is Method.TRAP and point.onward is None:
+            jump_back(engine, tracee, point)
+        steps_itself = tracee.steps_itself
+        if steps_itself and plan.resume is not None and plan.method is not Method.TRAP:
             # Its own trap would come inside the copy, or one instruction too late.
             plan = stepper.in_place(plan.instruction)
         try:
@@ -46,7 +49,7 @@ class Execution:
         tracee.step = step
         if action is Action.STEP_IN_PLACE:
             engine.holding.step_in_place(tracee, point.address)
-        elif action is Action.CONTINUE and steps_itself:
+        elif steps_itself and plan.emulate is not None:
             engine.signals.trap_itself(tracee)
         else:
             if plan.emulate is not None:

@@ -9,9 +9,10 @@ from uprobes import ptrace, waits
 from uprobes.errors import ProbeError
 from uprobes.guard.keeper import AREA
 from uprobes.guard.rescue import Remains, adopt, unfinished_guards
+from uprobes.inject import ALL_SIGNALS
 from uprobes.patch.shared import left_open
 from uprobes.ptrace import WALL, Event, Request
-from uprobes.retiring import retire
+from uprobes.retiring import end_steps, retire
 from uprobes.status import signal_sets
 from uprobes.tracee import BREAK_STATUS, CALL_STOP, FOR_SIGNAL, State, Tracee
 
@@ -69,7 +70,7 @@ class Leaving:
         """
         if tracee.state is not State.STOPPED or tracee.pending is None:
             return
-        tid, machine = tracee.tid, tracee.machine
+        tid, machine, status = tracee.tid, tracee.machine, tracee.pending
         restorer = machine.assemble_guard(base).restorer
         mask, ip = None, 0
         for _ in range(LONGEST_HANDLER):
@@ -77,10 +78,15 @@ class Leaving:
             if not base <= ip < base + AREA:
                 if mask is not None and before < restorer:
                     ptrace.set_signal_mask(tid, mask)  # on to the program's own handler
+                if mask is not None:
+                    end_steps(tracee)
                 return
             if mask is None:
+                if not status >> 16 and status != BREAK_STATUS:
+                    # Its signal comes again when the handler is left.
+                    ptrace.send_again(tracee.pid, tid, ptrace.signal_info(tid))
                 mask = ptrace.signal_mask(tid)
-                ptrace.set_signal_mask(tid, mask & ~(1 << (signal.SIGTRAP - 1)))
+                ptrace.set_signal_mask(tid, ALL_SIGNALS & ~(1 << (signal.SIGTRAP - 1)))
             ptrace.call(Request.SINGLESTEP, tid)
             _, status = os.waitpid(tid, WALL)
             if not os.WIFSTOPPED(status):

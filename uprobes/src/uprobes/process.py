@@ -1,6 +1,7 @@
 """One address space under trace: its threads, breakpoints, slots and probe points."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,8 @@ class Process(Planning):
         """Why no system call may be injected, None when it may."""
         self.sites: dict[int, Site] = {}
         """Where programs of ours run in the process itself."""
+        self.gave_way: Counter[int] = Counter()
+        """How often a breakpoint took the place of the jump at an address."""
         self.installed: list[Installed] = []
         self.calls: CallTables | None = None
         """The calls under way whose returns run a program."""

@@ -5,13 +5,12 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from insn import Method
-from uprobes import ptrace
+from uprobes import ptrace, waits
 from uprobes.errors import ProbeError
-from uprobes.patch.placing import take_out
+from uprobes.patch.placing import is_led, take_out
 from uprobes.patch.threads import addresses_in_use
 from uprobes.process import Process
-from uprobes.ptrace import WALL, TrapCode
+from uprobes.ptrace import WALL, Request, TrapCode
 from uprobes.tracee import BREAK_STATUS, State
 
 if TYPE_CHECKING:
@@ -41,10 +40,13 @@ def retire(engine: "Engine", process: Process) -> None:
         try:
             tracee.load()
             trapped = tracee.pending == BREAK_STATUS
+            stray = trapped and tracee.step is None and engine.signals.is_stray(tracee)
             stepped = tracee.step is not None
             if trapped:
                 _note_opened(tracee)
             _bring_home(engine, tracee, process, home, staying)
+            if stray:
+                tracee.pending = None
             if trapped and tracee.pending is None:
                 # The guard, which is still there, knows by this that the trap was dealt with.
                 tracee.registers[tracee.machine.flags] |= tracee.machine.done_flag
@@ -52,8 +54,8 @@ def retire(engine: "Engine", process: Process) -> None:
                 _take_trap(engine, tracee)
             else:
                 tracee.flush()
-            if stepped:
-                _end_step(tracee)
+            if stepped or stray:
+                end_steps(tracee)
         except (OSError, ProbeError):
             continue
     _unmap(process, home)
@@ -64,18 +66,19 @@ def retire(engine: "Engine", process: Process) -> None:
     process.points.clear()
 
 
-def _end_step(tracee: "Tracee") -> None:
-    """Take the trap flag from a thread that was made to step, should we die when the guard is out.
+def end_steps(tracee: "Tracee") -> None:
+    """Have the kernel forget that a stopped thread was to step, should we die before it goes on.
 
-    The kernel hides a flag that it set for us, and keeps it until we set it ourselves (set_flags in
-    arch/x86/kernel/ptrace.c).
+    Only going on does that (user_disable_single_step in arch/x86/kernel/step.c): to set the trap
+    flag and to clear it leaves the kernel's own note of it, which makes a trap of the next system
+    call, or a flag of the program's out of the next step. Asked to stop before, the thread stops
+    again before it executes anything. A signal that it is stopped for ends steps as well.
     """
-    registers, flags = tracee.registers, tracee.machine.flags
-    own = registers[flags]
-    if not own & tracee.trap_flag:
-        for value in (own | tracee.trap_flag, own):
-            registers[flags] = value
-            tracee.flush()
+    status = tracee.pending
+    if status is None or status >> 16 or status == BREAK_STATUS:
+        ptrace.call(Request.INTERRUPT, tracee.tid)
+        ptrace.call(Request.CONT, tracee.tid)
+        tracee.pending = waits.peek_one(tracee.tid)
 
 
 def _take_trap(engine: "Engine", tracee: "Tracee") -> None:
@@ -109,7 +112,7 @@ def _take_out_programs(process: Process, home: Process) -> dict[int, int]:
     staying: dict[int, int] = {}
     for installed in list(home.installed):
         if installed.stays and process is home:
-            staying |= {s.address: s.trampoline for s in installed.every if s.method is Method.TRAP}
+            staying |= {s.address: s.trampoline for s in installed.every if is_led(process, s)}
         else:
             take_out(process, installed.every)
             if home.calls is not None:

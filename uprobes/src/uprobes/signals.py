@@ -9,18 +9,20 @@ Rules:
 - where the instruction runs again afterwards, that is the same hit: `Tracee.restarting` says so.
 """
 
+import contextlib
 import errno
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from insn import Fixups
 from ubp import Plan, Step
 from uprobes import ptrace
+from uprobes.errors import ProbeError
 from uprobes.fatal import deliver
 from uprobes.inject import RESTART_CODES
-from uprobes.patch.faults import displaced_place
+from uprobes.patch.faults import pass_trap, tell_fault
 from uprobes.ptrace import FAULTS, WALL, Event, Request, SignalInfo, TrapCode
 from uprobes.status import signal_sets
 from uprobes.tracee import STOP_SIGNALS, Tracee
@@ -64,20 +66,8 @@ class Signals:
                 self.leave_slot(tracee)
                 number = tracee.take_held()
         elif number in FAULTS and process.installed:
-            self._fault_in_trampoline(tracee, ip)
+            tell_fault(self.engine, tracee, returns=has_handler(tracee.tid, number))
         deliver(self.engine, tracee, number)
-
-    def _fault_in_trampoline(self, tracee: Tracee, ip: int) -> None:
-        process = tracee.process
-        info, place = ptrace.signal_info(tracee.tid), displaced_place(process, ip)
-        if place is None or not info.synchronous:
-            return
-        original, pushed = place
-        if info.address == ip:
-            ptrace.set_signal_info(tracee.tid, info.at(original))
-        tracee.registers[process.machine.ip] = original
-        if pushed:
-            tracee.registers[process.machine.sp] += pushed
 
     def _fault_in_copy(self, tracee: Tracee, ip: int, info: SignalInfo) -> None:
         process = tracee.process
@@ -179,8 +169,40 @@ class Signals:
         tracee.hold(number)
         return AGAIN
 
+    def on_own_trap(self, tracee: Tracee) -> None:
+        """Take a trap of no breakpoint: the program may step itself, also through our code."""
+        ours = tracee.steps_itself and (
+            tracee.registers[tracee.machine.ip] in tracee.process.internal
+            or pass_trap(self.engine, tracee)
+        )
+        if ours or self.is_stray(tracee):
+            tracee.resume()
+        else:
+            self.on_signal(tracee, signal.SIGTRAP)
+
+    def is_stray(self, tracee: Tracee) -> bool:
+        """Tell whether a trap ends a step that a dead tracer began: what its guard would forget."""
+        maker = tracee.machine.traps_made_by.get(ptrace.signal_code(tracee.tid))
+        if maker is None or tracee.steps_itself:
+            return False
+        with contextlib.suppress(ProbeError):
+            before = tracee.process.breakpoints.read(tracee.words[tracee.ip_word] - 1, 1)
+            return before[0] != maker
+        return True
+
+    def on_internal(self, tracee: Tracee, take: Callable[[Tracee], bool]) -> None:
+        """Have a trap of ours taken, and give the program the one that it may expect behind it."""
+        if not take(tracee):
+            self.on_signal(tracee, signal.SIGTRAP)
+        elif tracee.deferred:
+            self.engine.sleeping.park(tracee)
+        elif tracee.steps_itself:
+            self.trap_itself(tracee)
+        else:
+            tracee.resume()
+
     def trap_itself(self, tracee: Tracee) -> None:
-        """Give a program that steps itself the trap behind an instruction that was emulated."""
+        """Give a program that steps itself the trap that it expects here."""
         info = ptrace.signal_info(tracee.tid).trap(tracee.registers[tracee.machine.ip])
         tracee.hold_trap(info)
         deliver(self.engine, tracee, tracee.take_held())

@@ -164,6 +164,11 @@ class Tracee:
         self.operands = OperandMemory(self.tid)
 
     @property
+    def steps_itself(self) -> bool:
+        """Whether the program has the trap flag set for the thread."""
+        return bool(self.words[self.flags_word] & self.trap_flag)
+
+    @property
     def may_call(self) -> bool:
         """Whether a system call of ours can be made at this stop: it has not begun one of its own,
         and will live.

@@ -115,9 +115,7 @@ def is_stack(process: "Process", begin: int, sp: int, thread_pointer: int) -> bo
     )
 
 
-def find_code(
-    pid: int, memory: ProcessMemory, codes: tuple[bytes, ...]
-) -> dict[bytes, int]:
+def find_code(pid: int, memory: ProcessMemory, codes: tuple[bytes, ...]) -> dict[bytes, int]:
     """Return where some code stands first in a process's executable memory, the C library's
     preferred; what is not found is left out.
     """

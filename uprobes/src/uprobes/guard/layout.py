@@ -42,8 +42,8 @@ POINT = np.dtype(
 """address; copy to go on at (0: none); original byte; length of the instruction; bytes of the copy
 before its jump; whether the breakpoint stays and always leads there (a trap probe).
 """
-LED = 19
-"""The offset of `led` in a row."""
+ORIGINAL, LED = 16, 19
+"""The offsets of `original` and `led` in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ CALLER_MASK = Field(HEADER + 0x800)
 """The signal mask of the thread that makes a system call for us."""
 CALLER_REGISTERS = Field(HEADER + 0x808)
 """Its registers, in the order of `GuardCode.restored`."""
-ACTION_SIZE = 32
+ACTION_SIZE, RESTORER = 32, 16
 ACTION = struct.Struct("<QQQQ")
 
 

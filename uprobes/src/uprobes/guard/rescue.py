@@ -86,6 +86,8 @@ def adopt(process: "Process", base: int) -> Remains:
     count = min(head, layout.MOST_POINTS)
     table = memory.read(word(layout.POINTS_AT), 8 + count * layout.POINT.itemsize)
     guard.rows = layout.unpack_points(table).copy()
+    if missing := [address for address in guard.led_originals() if not _trapped(process, address)]:
+        guard.lead(dict.fromkeys(missing, 0))
     process.guard = guard
     ours = guard.rows[guard.rows["led"] == 0]
     process.breakpoints.adopt({int(row["address"]): bytes([int(row["original"])]) for row in ours})
@@ -98,6 +100,15 @@ def adopt(process: "Process", base: int) -> Remains:
             with contextlib.suppress(insn.InsnError, ProbeError):
                 _know_copy(process, int(row["address"]), int(row["copy"]), bool(row["copied"]))
     return Remains(base, len(ours), _adopt_frames(process, base, word))
+
+
+def _trapped(process: "Process", address: int) -> bool:
+    """Tell whether a breakpoint stands somewhere: it may not be written yet, or be out already."""
+    trap = process.machine.arch.breakpoint
+    try:
+        return process.memory.read(address, len(trap)) == trap
+    except ProbeError:
+        return False
 
 
 def _mapped(pid: int, areas: "Iterable[tuple[int, int]]") -> list[tuple[int, int]]:

@@ -10,11 +10,14 @@ order:
    be met with SIGTRAP blocked, which kills; without /proc the thread goes on in the copy if there
    is one, or its page is unlocked for a moment. Before that, the real return addresses are put back
    on all stacks: this may be the entry of an unwinder, which would not know the trampoline;
-4. a trap that the program did not make (a step under way when we died) is forgotten;
+4. a trap that the program did not make is forgotten: the end of a step that we died over. It comes
+   with the trap flag clear (the kernel hides the one of a step), behind no instruction that would
+   make such a trap by itself;
 5. everything else is the program's own: its handler, or its death.
 
-ucontext offsets: arch/x86/include/uapi/asm/sigcontext.h, asm/ucontext.h. The kernel restores every
-register on return, so none needs saving here.
+ucontext offsets: arch/x86/include/uapi/asm/sigcontext.h, asm/ucontext.h. si_code of a debug trap:
+get_si_code in arch/x86/include/asm/traps.h, a stepped system call: user_single_step_report in
+arch/x86/kernel/ptrace.c. The kernel restores every register on return, so none needs saving here.
 """
 
 from ubp.x86_assembler import Assembler, Mem
@@ -24,9 +27,13 @@ from uprobes.guard.layout import GuardCode
 UC_SP, UC_IP, UC_FLAGS = 160, 168, 176
 SI_CODE = 8
 SI_KERNEL = 0x80
+TRAP_MADE_BY = ((1, 0xF1), (2, 0x9D))
+"""si_code of a step over a system call and of any other step, and the only instruction before a
+trap of that code with the trap flag clear that is the program's own: int1; popf that cleared it.
+"""
 SYS_OPEN, SYS_CLOSE, SYS_PREAD, SYS_PWRITE, O_RDWR = 2, 3, 17, 18, 2
 SYS_MPROTECT, SYS_SIGACTION, SYS_SIGPROCMASK, SYS_SIGRETURN = 10, 13, 14, 15
-SIG_SETMASK = 2
+SIG_SETMASK, SIGSET_SIZE = 2, 8
 RESTORED = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "rip")
 """What a system call and its arguments change."""
 SYS_GETPID, SYS_GETTID, SYS_TGKILL = 39, 186, 234
@@ -50,8 +57,7 @@ def assemble(origin: int) -> GuardCode:
     a.mov("rbp", "rsi")  # the siginfo
     a.mov("r8", Mem("rbx", UC_IP))
     a.mov("r9", origin)
-    a.mov("rax", Mem("rbp", SI_CODE), size=4)
-    a.arithmetic("cmp", "rax", 0, size=4)
+    a.arithmetic("cmp", Mem("rbp", SI_CODE), 0, size=4)
     a.jump_if("le", "unknown")
     a.mov("rcx", "r8")
     a.arithmetic("sub", "rcx", "r9")
@@ -59,6 +65,7 @@ def assemble(origin: int) -> GuardCode:
     a.jump_if("b", "done")
     _leave_areas(a)
     _find_point(a)
+    _search(a)
     _not_ours(a)
     a.label("own memory")
     a.raw(b"/proc/self/mem\0")
@@ -77,16 +84,22 @@ def _call_site(a: Assembler, origin: int) -> None:
     """A system call, and behind it what we would do ourselves if we still lived: put all back."""
     a.label("call")
     a.syscall()
-    a.mov("rdi", SIG_SETMASK)
-    a.mov("rsi", origin + layout.CALLER_MASK.offset)
-    a.mov("rdx", 0)
-    a.mov("r10", 8)
-    a.mov("rax", SYS_SIGPROCMASK)
-    a.syscall()
+    _system_call(
+        a, SYS_SIGPROCMASK, SIG_SETMASK, origin + layout.CALLER_MASK.offset, 0, SIGSET_SIZE
+    )
     at = origin + layout.CALLER_REGISTERS.offset
     for number, register in enumerate(RESTORED[:-1]):
         a.load_from(register, at + 8 * number)
     a.jump_through(at + 8 * (len(RESTORED) - 1))
+
+
+def _system_call(a: Assembler, number: int, *arguments: str | int | Mem) -> None:
+    """Make a system call; an argument may stand in its register already."""
+    for register, argument in zip(("rdi", "rsi", "rdx", "r10"), arguments, strict=False):
+        if argument != register:
+            a.mov(register, argument)
+    a.mov("rax", number)
+    a.syscall()
 
 
 def _leave_areas(a: Assembler) -> None:
@@ -94,9 +107,8 @@ def _leave_areas(a: Assembler) -> None:
     a.mov("rcx", Mem("r9", layout.AREAS_USED.offset))
     a.lea("r10", Mem("r9", layout.AREAS.offset))
     a.label("area")
-    a.arithmetic("cmp", "rcx", 0)
-    a.jump_if("e", "points")
     a.arithmetic("sub", "rcx", 1)
+    a.jump_if("b", "points")
     a.arithmetic("cmp", "r8", Mem("r10", 0))
     a.jump_if("b", "next area")
     a.arithmetic("cmp", "r8", Mem("r10", 8))
@@ -114,9 +126,8 @@ def _leave_areas(a: Assembler) -> None:
     a.mov("rcx", Mem("r9", layout.FRAMES_USED.offset))
     a.mov("r10", Mem("r9", layout.FRAMES_AT.offset))
     a.label("frame")
-    a.arithmetic("cmp", "rcx", 0)
-    a.jump_if("e", "die")
     a.arithmetic("sub", "rcx", 1)
+    a.jump_if("b", "die")
     a.arithmetic("cmp", "rax", Mem("r10", 0))
     a.jump_if("e", "returned")
     a.arithmetic("add", "r10", layout.FRAME_SIZE)
@@ -129,42 +140,19 @@ def _leave_areas(a: Assembler) -> None:
 
 
 def _find_point(a: Assembler) -> None:
-    """Rule 3: a binary search for the byte before the program counter."""
+    """Rule 3."""
     a.label("points")
-    a.mov("rax", Mem("rbp", SI_CODE), size=4)
-    a.arithmetic("cmp", "rax", SI_KERNEL, size=4)
+    a.arithmetic("cmp", Mem("rbp", SI_CODE), SI_KERNEL, size=4)
     a.jump_if("ne", "unknown")
-    a.mov("rcx", Mem("rbx", UC_FLAGS))
-    a.arithmetic("and", "rcx", RESUME_FLAG)
+    a.test(Mem("rbx", UC_FLAGS), RESUME_FLAG, size=4)
     a.jump_if("ne", "forget")
     a.lea("rax", Mem("r8", -1))
-    a.mov("r10", Mem("r9", layout.POINTS_AT.offset))
-    a.mov("rcx", Mem("r10", 0))
-    a.mov("rsi", 0)
-    a.label("search")
-    a.arithmetic("cmp", "rsi", "rcx")
-    a.jump_if("ae", "unknown")
-    a.lea("rdi", Mem("rsi", 0))
-    a.arithmetic("add", "rdi", "rcx")
-    a.shift_right("rdi", 1)
-    a.mov("r12", "rdi")
-    a.shift_left("r12", 5)
-    a.arithmetic("add", "r12", "r10")
-    a.arithmetic("add", "r12", 8)
-    a.arithmetic("cmp", "rax", Mem("r12", 0))
-    a.jump_if("e", "point")
-    a.jump_if("b", "lower")
-    a.lea("rsi", Mem("rdi", 1))
-    a.jump("search")
-    a.label("lower")
-    a.mov("rcx", "rdi")
-    a.jump("search")
-
-    a.label("point")
+    a.call("search")
+    a.arithmetic("cmp", "r12", 0)
+    a.jump_if("e", "unknown")
     a.mov("r13", "rax")
-    a.load_byte("rcx", Mem("r12", layout.LED))
     a.mov("rax", Mem("r12", 8))
-    a.arithmetic("cmp", "rcx", 0)
+    a.arithmetic("cmp", Mem("r12", layout.LED), 0, size=1)
     a.jump_if("ne", "led")
     a.mov("r8", "r12")
     _heal_all(a)
@@ -177,26 +165,49 @@ def _find_point(a: Assembler) -> None:
     a.label("led")
     a.mov(Mem("rbx", UC_IP), "rax")
     a.ret()
-
     a.label("unlock")
     a.mov("rdi", "r13")
     a.arithmetic("and", "rdi", PAGE_MASK)
-    a.mov("rsi", 0x1000)
-    a.mov("rdx", PROT_ALL)
-    a.mov("rax", SYS_MPROTECT)
-    a.syscall()
+    _system_call(a, SYS_MPROTECT, "rdi", 0x1000, PROT_ALL)
     a.arithmetic("cmp", "rax", 0)
     a.jump_if("ne", "die")
-    a.load_byte("rax", Mem("r12", 16))
+    a.load_byte("rax", Mem("r12", layout.ORIGINAL))
     a.mov(Mem("r13", 0), "rax", size=1)
     a.mov("rdi", "r13")
     a.arithmetic("and", "rdi", PAGE_MASK)
-    a.mov("rsi", 0x1000)
-    a.mov("rdx", PROT_TEXT)
-    a.mov("rax", SYS_MPROTECT)
-    a.syscall()
+    _system_call(a, SYS_MPROTECT, "rdi", 0x1000, PROT_TEXT)
     a.label("healed")
     a.mov(Mem("rbx", UC_IP), "r13")
+    a.ret()
+
+
+def _search(a: Assembler) -> None:
+    """Find the row of the point at rax by halves: to r12, or 0; changes rcx, rsi, rdi, r10."""
+    a.label("search")
+    a.mov("r10", Mem("r9", layout.POINTS_AT.offset))
+    a.mov("rcx", Mem("r10", 0))
+    a.mov("rsi", 0)
+    a.label("halve")
+    a.arithmetic("cmp", "rsi", "rcx")
+    a.jump_if("ae", "no row")
+    a.lea("rdi", Mem("rsi", 0))
+    a.arithmetic("add", "rdi", "rcx")
+    a.shift_right("rdi", 1)
+    a.mov("r12", "rdi")
+    a.shift_left("r12", 5)
+    a.arithmetic("add", "r12", "r10")
+    a.arithmetic("add", "r12", 8)
+    a.arithmetic("cmp", "rax", Mem("r12", 0))
+    a.jump_if("e", "found")
+    a.jump_if("b", "lower")
+    a.lea("rsi", Mem("rdi", 1))
+    a.jump("halve")
+    a.label("lower")
+    a.mov("rcx", "rdi")
+    a.jump("halve")
+    a.label("no row")
+    a.mov("r12", 0)
+    a.label("found")
     a.ret()
 
 
@@ -205,9 +216,7 @@ def _heal_all(a: Assembler) -> None:
     the instruction.
     """
     a.lea_label("rdi", "own memory")
-    a.mov("rsi", O_RDWR)
-    a.mov("rax", SYS_OPEN)
-    a.syscall()
+    _system_call(a, SYS_OPEN, "rdi", O_RDWR)
     a.arithmetic("cmp", "rax", 0, size=4)
     a.jump_if("l", "alone")
     a.mov("r14", "rax")
@@ -216,40 +225,27 @@ def _heal_all(a: Assembler) -> None:
     a.mov("r15", Mem("r12", 0))
     a.arithmetic("add", "r12", 8)
     a.label("row")
-    a.arithmetic("cmp", "r15", 0)
-    a.jump_if("e", "all")
     a.arithmetic("sub", "r15", 1)
-    a.load_byte("rax", Mem("r12", layout.LED))
-    a.arithmetic("cmp", "rax", 0)
+    a.jump_if("b", "all")
+    a.arithmetic("cmp", Mem("r12", layout.LED), 0, size=1)
     a.jump_if("ne", "next row")
     _read_there(a, 1, "next row")
-    a.load_byte("rax", Mem("rsp", -64))
-    a.arithmetic("cmp", "rax", TRAP)
+    a.arithmetic("cmp", Mem("rsp", -64), TRAP, size=1)
     a.jump_if("ne", "next row")
-    a.mov("rdi", "r14")
-    a.lea("rsi", Mem("r12", 16))
-    a.mov("rdx", 1)
-    a.mov("r10", Mem("r12", 0))
-    a.mov("rax", SYS_PWRITE)
-    a.syscall()
+    a.lea("rsi", Mem("r12", layout.ORIGINAL))
+    _system_call(a, SYS_PWRITE, "r14", "rsi", 1, Mem("r12", 0))
     a.label("next row")
     a.arithmetic("add", "r12", 32)
     a.jump("row")
     a.label("all")
-    a.mov("rdi", "r14")
-    a.mov("rax", SYS_CLOSE)
-    a.syscall()
+    _system_call(a, SYS_CLOSE, "r14")
     a.jump("healed")
 
 
 def _read_there(a: Assembler, size: int, otherwise: str) -> None:
     """Have the kernel read at the address that a row begins with, to 64 bytes below the stack."""
-    a.mov("rdi", "r14")
     a.lea("rsi", Mem("rsp", -64))
-    a.mov("rdx", size)
-    a.mov("r10", Mem("r12", 0))
-    a.mov("rax", SYS_PREAD)
-    a.syscall()
+    _system_call(a, SYS_PREAD, "r14", "rsi", size, Mem("r12", 0))
     a.arithmetic("cmp", "rax", size)
     a.jump_if("ne", otherwise)
 
@@ -263,9 +259,8 @@ def _return_addresses(a: Assembler) -> None:
     a.mov("r12", Mem("r9", layout.FRAMES_AT.offset))
     a.mov("r15", Mem("r9", layout.FRAMES_USED.offset))
     a.label("place")
-    a.arithmetic("cmp", "r15", 0)
-    a.jump_if("e", "places done")
     a.arithmetic("sub", "r15", 1)
+    a.jump_if("b", "places done")
     _read_there(a, 8, "next place")
     a.mov("rax", Mem("rsp", -64))
     a.arithmetic("cmp", "rax", Mem("r9", layout.TRAMPOLINE.offset))
@@ -291,50 +286,63 @@ def _not_ours(a: Assembler) -> None:
     a.arithmetic("cmp", "rax", SI_KERNEL, size=4)
     a.jump_if("ne", "forget")
     # The page before may be none: a thread that we sent somewhere, and then died.
-    a.mov("rcx", "r8")
-    a.arithmetic("and", "rcx", 0xFFF)
+    a.test("r8", 0xFFF, size=4)
     a.jump_if("e", "forget")
-    a.load_byte("rcx", Mem("r8", -1))
-    a.arithmetic("cmp", "rcx", TRAP)
+    a.arithmetic("cmp", Mem("r8", -1), TRAP, size=1)
     a.jump_if("e", "die")
     a.label("forget")
     a.arithmetic("and", Mem("rbx", UC_FLAGS), ~TRAP_FLAG)
     a.ret()
 
     a.label("chain")
+    for code, instruction in TRAP_MADE_BY:
+        a.mov("rdx", instruction)
+        a.arithmetic("cmp", "rax", code, size=4)
+        a.jump_if("e", "step")
+    # It returns by its own restorer: this area may be gone by then.
+    a.label("hand on")
+    a.mov("rcx", Mem("r9", layout.OLD_ACTION.offset + layout.RESTORER))
+    a.mov(Mem("rsp", 0), "rcx")
     a.mov("rdi", SIGTRAP)
     a.mov("rsi", "rbp")
     a.mov("rdx", "rbx")
     a.jump_to("r11")
 
+    # Did it step itself, or was it that instruction? Where we have a breakpoint, its row knows.
+    a.label("step")
+    a.test(Mem("rbx", UC_FLAGS), TRAP_FLAG, size=4)
+    a.jump_if("ne", "hand on")
+    a.test("r8", 0xFFF, size=4)
+    a.jump_if("e", "forget")
+    a.lea("rax", Mem("r8", -1))
+    a.call("search")
+    a.arithmetic("cmp", "r12", 0)
+    a.jump_if("ne", "covered")
+    a.load_byte("rcx", Mem("rax", 0))
+    a.jump("seen")
+    a.label("covered")
+    a.load_byte("rcx", Mem("r12", layout.ORIGINAL))
+    a.label("seen")
+    a.arithmetic("cmp", "rcx", "rdx")
+    a.jump_if("e", "hand on")
+    a.jump("forget")
+
     a.label("sent")
     a.arithmetic("cmp", "r11", 1)
     a.jump_if("e", "done")
     a.call("give up")
-    a.mov("rax", SYS_GETPID)
-    a.syscall()
+    _system_call(a, SYS_GETPID)
     a.mov("r12", "rax")
-    a.mov("rax", SYS_GETTID)
-    a.syscall()
-    a.mov("rdi", "r12")
-    a.mov("rsi", "rax")
-    a.mov("rdx", SIGTRAP)
-    a.mov("rax", SYS_TGKILL)
-    a.syscall()
+    _system_call(a, SYS_GETTID)
+    _system_call(a, SYS_TGKILL, "r12", "rax", SIGTRAP)
     a.ret()
 
     a.label("die")
     a.call("give up")
-    a.mov("rax", Mem("rbx", UC_IP))
-    a.arithmetic("sub", "rax", 1)
-    a.mov(Mem("rbx", UC_IP), "rax")
+    a.arithmetic("sub", Mem("rbx", UC_IP), 1)
     a.ret()
 
     a.label("give up")
-    a.mov("rdi", SIGTRAP)
     a.lea("rsi", Mem("r9", layout.DEFAULT_ACTION.offset))
-    a.mov("rdx", 0)
-    a.mov("r10", 8)
-    a.mov("rax", SYS_SIGACTION)
-    a.syscall()
+    _system_call(a, SYS_SIGACTION, SIGTRAP, "rsi", 0, SIGSET_SIZE)
     a.ret()

@@ -67,6 +67,10 @@ class Machine:
     """
     assemble_guard: Callable[[int], GuardCode]
     """Makes the handler that stays in the process, for the address at which it will stand."""
+    traps_made_by: Mapping[int, int]
+    """The last byte of the one instruction that makes a trap of a code (`si_code`) by itself; where
+    the trap flag is clear, any other such trap ends a step of a tracer.
+    """
     blocked_unseen: tuple[int, int]
     """A mask, and what it shows of blocked signals when a breakpoint has unblocked SIGTRAP.
 

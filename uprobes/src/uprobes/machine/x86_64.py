@@ -94,6 +94,7 @@ X86_64 = Machine(
         "memfd_create": 319,
     },
     assemble_guard=x86_64.assemble,
+    traps_made_by=dict(x86_64.TRAP_MADE_BY),
     sample_clock=SAMPLE_CLOCK,
     blocked_unseen=(0x4D8, 0x4C8),
     far_jump=lambda to: b"\xff\x25\0\0\0\0" + to.to_bytes(8, "little"),

@@ -172,15 +172,18 @@ def _know(process: "Process", installed: Installed) -> None:
     """Enter the sites into the process's tables."""
     if installed.calls is not None and process.calls is None:
         process.calls = installed.calls
-    process.breakpoints.patches.adopt([patch for site in installed.every for patch in site.patches])
     trap = process.machine.arch.breakpoint
     guard = process.guard
     originals = {} if guard is None else guard.led_originals()
+    patches: list[Patch] = []
     for site in installed.every:
         process.sites[site.address] = site
         original = originals.get(site.address)
-        if site.method is Method.TRAP and original is not None:
-            with contextlib.suppress(ProbeError, insn.InsnError):
-                if process.memory.read(site.address, len(trap)) == trap:
-                    process.breakpoints.adopt({site.address: original})
-                    lead_point(process, site)
+        with contextlib.suppress(ProbeError, insn.InsnError):
+            # Jumps may have given way to breakpoints since they were described.
+            if original and process.memory.read(site.address, len(trap)) == trap:
+                process.breakpoints.adopt({site.address: original})
+                lead_point(process, site)
+                continue
+        patches += site.patches
+    process.breakpoints.patches.adopt(patches)

@@ -72,9 +72,7 @@ def begin_cells(installed: Installed) -> None:
             installed.shared.view[site.cells : site.cells + len(initial)] = initial
 
 
-def fit(
-    process: "Process", wanted: Sequence[Wanted], refused: list[ProbeError]
-) -> list[Wanted]:
+def fit(process: "Process", wanted: Sequence[Wanted], refused: list[ProbeError]) -> list[Wanted]:
     """Leave out what can hold no probe, or has one already."""
     process.mappings(fresh=True)
     seen: set[int] = set()

@@ -65,9 +65,7 @@ class Displaced:
         """
         if self.plain:
             return self.plain + arch.jump(to + len(self.plain), self.end)
-        copy = insn.relocate(
-            self.instructions, to, back=self.end, expand_calls=True, balanced=True
-        )
+        copy = insn.relocate(self.instructions, to, back=self.end, expand_calls=True, balanced=True)
         return copy.code
 
     def patches(self, arch: Arch, trampoline: int) -> tuple[Patch, ...]:
@@ -146,9 +144,7 @@ def _in_file(
         here = address + bias
         if not form:
             reason = windows.window_of(row).reason
-            found[here] = Displaced(
-                here, dead=dead, reason=reason, windows=windows, bias=bias
-            )
+            found[here] = Displaced(here, dead=dead, reason=reason, windows=windows, bias=bias)
             continue
         code = image.read(address, max(end - address, arch.jump_size))
         original, code = code[: arch.jump_size], code[: end - address]

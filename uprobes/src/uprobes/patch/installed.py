@@ -15,6 +15,7 @@ from uprobes.patch.thread_words import ThreadWords
 if TYPE_CHECKING:
     from types import TracebackType
 
+
 def _not_bound() -> None:
     raise ProbeError("nobody traces this process any more", hint="`uprobes remove PID`")
 

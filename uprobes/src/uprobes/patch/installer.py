@@ -25,7 +25,15 @@ from uprobes.patch.calls import CallTables
 from uprobes.patch.choosing import begin_cells, choose_sites, clusters, ends, fit, give_cells
 from uprobes.patch.displaced import Displaced, Files, displaced_at
 from uprobes.patch.installed import Installed
-from uprobes.patch.placing import place_jumps, place_traps, take_out, unmap
+from uprobes.patch.placing import (
+    gave_way,
+    is_led,
+    jump_again,
+    place_jumps,
+    place_traps,
+    take_out,
+    unmap,
+)
 from uprobes.patch.shared import PAGE, SharedMemory
 from uprobes.patch.site import Kind, Site, Wanted
 from uprobes.patch.thread_words import ThreadWords, thread_words
@@ -80,9 +88,7 @@ class Installer:
             self._open_calls(process, files, unwinders)
         return self._install(process, wanted, files, layout, note, None)
 
-    def _open_calls(
-        self, process: "Process", files: Files, unwinders: Sequence[Location]
-    ) -> None:
+    def _open_calls(self, process: "Process", files: Files, unwinders: Sequence[Location]) -> None:
         """Make the tables of calls, and have return addresses put back before any unwinding."""
         process.calls = self._borrow(process, lambda _: CallTables.create(process))
         wanted = [Wanted(location, None, Kind.UNWINDER) for location in unwinders]
@@ -227,15 +233,19 @@ class Installer:
         """
         if process.ended or installed not in process.installed:
             return
+        for attempt in range(TRIES):
+            if not any(gave_way(process, site) for site in installed.every):
+                break
+            time.sleep(PAUSE * 2**attempt)
+            with self.engine.holding.held(process) as held:
+                jump_again(process, installed, held)
         blocking = blocks_signal(process.pid, signal.SIGTRAP)
         risky = [
             site
             for site in installed.every
-            if site.method is Method.TRAP
+            if is_led(process, site)
             and (
-                blocking
-                or process.guard is None
-                or site.location.object.startswith(LIBRARIES_OF_C)
+                blocking or process.guard is None or site.location.object.startswith(LIBRARIES_OF_C)
             )
         ]
         take_out(process, risky)

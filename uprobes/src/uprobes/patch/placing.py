@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from uprobes.tracee import Tracee
 
 
+OFTEN = 16
+"""A jump that gave way so often stays a breakpoint: all threads are stopped for each change."""
+
+
 def place_jumps(
     process: "Process", installed: Installed, sites: list[Site], held: Iterable["Tracee"]
 ) -> list[Site]:
@@ -46,9 +50,17 @@ def place_jumps(
 
 def place_traps(process: "Process", installed: Installed) -> None:
     """Write the breakpoints, while threads run; whoever meets one is sent to its trampoline."""
-    sites = {site.address: site for site in installed.every if site.method is Method.TRAP}
+    sites = [site for site in installed.every if site.method is Method.TRAP]
+    failed = _place_breakpoints(process, sites)
+    for site in sites:
+        if site.address in failed:
+            installed.drop(site, site.refusal(_reason(failed[site.address])))
+
+
+def _place_breakpoints(process: "Process", wanted: Iterable[Site]) -> dict[int, Exception]:
+    sites = {site.address: site for site in wanted}
     if not sites:
-        return
+        return {}
     for site in sites.values():
         lead_point(process, site)
     guard = process.guard
@@ -59,9 +71,47 @@ def place_traps(process: "Process", installed: Installed) -> None:
             guard.lead({address: sites[address].trampoline for address in originals})
 
     failed = process.breakpoints.insert_many(sites, announce)
-    for address, error in failed.items():
+    for address in failed:
         process.points.pop(address, None)
-        installed.drop(sites[address], sites[address].refusal(_reason(error)))
+    return failed
+
+
+def give_way(process: "Process", site: Site) -> None:
+    """Have a breakpoint lead where a jump did: of the jump's bytes it takes the first alone.
+
+    All threads are held. Where the code was changed by others, it stays as they left it.
+    """
+    if process.breakpoints.patches.remove_many(patch.address for patch in site.patches):
+        return
+    process.gave_way[site.address] += 1
+    failed = _place_breakpoints(process, [site])
+    if not failed and process.gave_way[site.address] < OFTEN:
+        # So that whoever meets it has it looked at again.
+        process.points[site.address].onward = None
+
+
+def jump_again(process: "Process", installed: Installed, held: Sequence["Tracee"]) -> None:
+    """Write jumps again where they gave way, but for those whose bytes are in use; all are held."""
+    sites = [site for site in installed.every if gave_way(process, site)]
+    take_out(process, sites)
+    for site in place_jumps(process, installed, sites, held):
+        _place_breakpoints(process, [site])
+    process.sites.update({site.address: site for site in installed.every})
+
+
+def is_led(process: "Process", site: Site) -> bool:
+    """Tell whether a breakpoint leads to the trampoline of a site, by plan or instead of a jump."""
+    return site.method is Method.TRAP or gave_way(process, site)
+
+
+def gave_way(process: "Process", site: Site) -> bool:
+    """Tell whether a breakpoint leads to a trampoline where there was a jump."""
+    breakpoints = process.breakpoints
+    return (
+        site.method is Method.JUMP
+        and breakpoints.patches.covering(site.address) is None
+        and breakpoints.at(site.address) is not None
+    )
 
 
 def lead_point(process: "Process", site: Site) -> None:
@@ -74,7 +124,7 @@ def lead_point(process: "Process", site: Site) -> None:
 def take_out(process: "Process", sites: Sequence[Site]) -> None:
     """Put the original bytes back at sites; where there are jumps all threads are held."""
     jumps = [patch.address for site in sites for patch in site.patches]
-    traps = [site.address for site in sites if site.method is Method.TRAP]
+    traps = [site.address for site in sites if is_led(process, site)]
     process.breakpoints.patches.remove_many(jumps)
     process.breakpoints.remove_many(traps)
     if process.guard is not None and traps:

@@ -95,7 +95,11 @@ def blocks_signal(pid: int, number: int) -> bool:
 def hits(
     used: NDArray[np.uint64], starts: NDArray[np.uint64], ends: NDArray[np.uint64]
 ) -> NDArray[np.bool_]:
-    """Tell for each stretch whether any address in use lies in it: start < address < end."""
-    first = np.searchsorted(used, starts, side="right")
+    """Tell for each stretch whether any address in use lies in it, its first one included.
+
+    A thread at the first instruction may be about to get a fault of it, whose handler may have it
+    go on behind that.
+    """
+    first = np.searchsorted(used, starts, side="left")
     behind = np.searchsorted(used, ends, side="left")
     return behind > first

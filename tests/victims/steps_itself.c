@@ -1,0 +1,96 @@
+/* Steps through a call with the trap flag and handles the traps: steps_itself TIMES.
+ *
+ * TIMES 0 goes on until a second line comes. Wrong is every round whose traps were others than in the first.
+ */
+#include "victim.h"
+
+#define MOST 64
+
+struct trap {
+    int code;
+    long place;
+};
+
+static struct trap seen[MOST], first[MOST];
+static int traps, expected;
+static long rounds, wrong;
+static volatile int stopping;
+
+NOINLINE long probed(long x)
+{
+    __asm__ volatile("" : "+r"(x));
+    return x + 1;
+}
+
+__asm__(".globl stepped\n"
+        "stepped:\n"
+        "    pushfq\n"
+        "    orl $0x100, (%rsp)\n"
+        "    popfq\n"
+        "    nop\n"
+        "    call probed\n"
+        ".globl probed_inside\n"
+        "probed_inside:\n"
+        "    push %rbp\n"
+        "    lea 5(%rip), %rdx\n"
+        "    pop %rbp\n"
+        "    pushfq\n"
+        "    andl $~0x100, (%rsp)\n"
+        "    popfq\n"
+        "    nop\n"
+        "    ret\n");
+long stepped(long x);
+extern char probed_inside[];
+
+static void handler(int number, siginfo_t *info, void *context)
+{
+    ucontext_t *user = context;
+
+    (void)number;
+    if (traps < MOST)
+        seen[traps] = (struct trap){info->si_code, (long)user->uc_mcontext.gregs[REG_RIP] - (long)stepped};
+    traps++;
+}
+
+static void *wait_to_stop(void *unused)
+{
+    wait_for_line();
+    stopping = 1;
+    return unused;
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    long times = argc > 1 ? atol(argv[1]) : 1, x;
+    pthread_t waiting;
+
+    SHOW(probed);
+    SHOW(probed_inside);
+    sigaction(SIGTRAP, &action, NULL);
+    stepped(0);
+    expected = traps;
+    memcpy(first, seen, sizeof first);
+    ready();
+    if (!times)
+        pthread_create(&waiting, NULL, wait_to_stop, NULL);
+    for (int i = 0; i < traps && i < MOST; i++)
+        printf("trap %d at %ld\n", first[i].code, first[i].place);
+    puts("running");
+    fflush(stdout);
+    for (long i = 0; times ? i < times : !stopping; i++) {
+        traps = 0;
+        x = stepped(i);
+        rounds++;
+        if (x != i + 1 || traps != expected || memcmp(first, seen, sizeof first)) {
+            if (!wrong)
+                for (int j = 0; j < traps && j < MOST; j++)
+                    printf("round %ld: trap %d at %ld\n", i, seen[j].code, seen[j].place);
+            wrong++;
+        }
+    }
+    if (times)
+        printf("rounds %ld\n", rounds);
+    printf("wrong %ld\n", wrong);
+    return wrong != 0;
+}
