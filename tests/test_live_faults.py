@@ -150,7 +150,7 @@ def test_a_handler_can_come_back_to_a_displaced_instruction(victim, build, how, 
 
 @pytest.mark.parametrize("how", ["jump", "leaves"])
 def test_a_handler_can_come_back_when_nobody_traces_any_more(victim, build, how):
-    """The jumps stand again then, but where the thread is: at most one of them.
+    """The jumps stand again then, but where the thread is, and where it came before we had left.
 
     It is told of a place in the trampoline, and comes back there.
     """
@@ -165,8 +165,8 @@ def test_a_handler_can_come_back_when_nobody_traces_any_more(victim, build, how)
         live.until(lambda: first_bytes(retries) == GAVE_WAY, "the jumps give way for good")
         installed.detach()
     left = sorted(first_bytes(retries).values())
-    assert left[1:] == [b"\xe9"] * (len(FAULTING) - 1), left
-    assert left[0] in (b"\xcc", b"\xe9")
+    assert left[2:] == [b"\xe9"] * (len(FAULTING) - 2), left
+    assert set(left[:2]) <= {b"\xcc", b"\xe9"}
     retries.go()
     said, code = retries.finish()
     assert ("wrong 0" in said, code) == (True, 0), said
