@@ -30,7 +30,8 @@ from uprobes.machine import Machine
 from uprobes.patch.faults import past_program
 from uprobes.patch.installer import Installer
 from uprobes.placement import Placement
-from uprobes.probe import Probe, ProbePoint
+from uprobes.point import ProbePoint
+from uprobes.probe import Probe
 from uprobes.process import Process
 from uprobes.ptrace import CODE_WORD, Event, Request, TrapCode
 from uprobes.signals import AGAIN, Signals

@@ -6,7 +6,8 @@ from insn import InsnError, Method
 from ubp import Action, Plan
 from uprobes.errors import ProbeError
 from uprobes.patch.faults import jump_back
-from uprobes.probe import ProbePoint, ProbeState
+from uprobes.point import ProbePoint
+from uprobes.probe import ProbeState
 from uprobes.tracee import State, Tracee
 
 if TYPE_CHECKING:

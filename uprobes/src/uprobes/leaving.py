@@ -76,9 +76,9 @@ class Leaving:
         for _ in range(LONGEST_HANDLER):
             before, ip = ip, tracee.load()[machine.ip]
             if not base <= ip < base + AREA:
-                if mask is not None and before < restorer:
-                    ptrace.set_signal_mask(tid, mask)  # on to the program's own handler
                 if mask is not None:
+                    if before < restorer:
+                        ptrace.set_signal_mask(tid, mask)  # on to the program's own handler
                     end_steps(tracee)
                 return
             if mask is None:

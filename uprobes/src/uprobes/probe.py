@@ -10,9 +10,9 @@ from uprobes.calls import Calls
 from uprobes.errors import ProbeError
 from uprobes.hit import Hit, Return
 from uprobes.location import Location
-from uprobes.point import ProbePoint as ProbePoint  # for those who need both
 
 if TYPE_CHECKING:
+    from uprobes.point import ProbePoint
     from uprobes.process import Process
 
 Handler = Callable[[Any], object]

@@ -18,7 +18,8 @@ from uprobes.machine import Machine
 from uprobes.maps import Mapping, mapping_at, read_mappings
 from uprobes.memory import ProcessMemory
 from uprobes.planning import SLOT_SIZE, Planning
-from uprobes.probe import Probe, ProbePoint
+from uprobes.point import ProbePoint
+from uprobes.probe import Probe
 from uprobes.seccomp import Wish, check_ahead, mode_of
 from uprobes.status import program_entry
 from uprobes.tracee import State, Tracee

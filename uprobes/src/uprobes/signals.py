@@ -24,7 +24,7 @@ from uprobes.fatal import deliver
 from uprobes.inject import RESTART_CODES
 from uprobes.patch.faults import pass_trap, tell_fault
 from uprobes.ptrace import FAULTS, WALL, Event, Request, SignalInfo, TrapCode
-from uprobes.status import signal_sets
+from uprobes.status import has_handler, signal_sets
 from uprobes.tracee import STOP_SIGNALS, Tracee
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Signals:
                 self.leave_slot(tracee)
                 number = tracee.take_held()
         elif number in FAULTS and process.installed:
-            tell_fault(self.engine, tracee, returns=has_handler(tracee.tid, number))
+            tell_fault(self.engine, tracee, number)
         deliver(self.engine, tracee, number)
 
     def _fault_in_copy(self, tracee: Tracee, ip: int, info: SignalInfo) -> None:
@@ -341,8 +341,3 @@ def _ignored(masks: Mapping[str, int]) -> int:
 def trap_waits(tid: int) -> bool:
     """Tell whether a trap waits for a thread to take notice of it."""
     return bool(signal_sets(tid).get("SigPnd", 0) >> (signal.SIGTRAP - 1) & 1)
-
-
-def has_handler(tid: int, number: int) -> bool:
-    """Tell whether the program handles a signal itself."""
-    return bool(signal_sets(tid).get("SigCgt", 0) >> (number - 1) & 1)

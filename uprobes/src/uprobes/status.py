@@ -63,3 +63,8 @@ def signal_sets(tid: int) -> dict[str, int]:
     """Read the sets of signals by their names there, bit N - 1 for signal N."""
     fields = status_fields(tid)
     return {name: int(fields[name], 16) for name in SETS if name in fields}
+
+
+def has_handler(tid: int, number: int) -> bool:
+    """Tell whether the program handles a signal itself."""
+    return bool(signal_sets(tid).get("SigCgt", 0) >> (number - 1) & 1)

@@ -15,17 +15,18 @@ from uprobes.errors import ProbeError
 from uprobes.patch.installed import Installed
 from uprobes.patch.placing import give_way, jump_again
 from uprobes.patch.site import Site
+from uprobes.status import has_handler
 from uprobes.tracee import CHANGED, State
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
-    from uprobes.probe import ProbePoint
+    from uprobes.point import ProbePoint
     from uprobes.process import Process
     from uprobes.tracee import Tracee
 
 
 @dataclass(frozen=True, slots=True)
-class Displaced:
+class Place:
     """Where a thread is that is about to execute a displaced instruction, or has executed all.
 
     `address` is the instruction's own; the stack is too low by `pushed` bytes.
@@ -36,20 +37,16 @@ class Displaced:
     pushed: int
 
 
-def tell_fault(engine: "Engine", tracee: "Tracee", *, returns: bool) -> None:
-    """Put a thread that is about to get a fault's signal where the displaced instruction was.
-
-    `returns` tells whether the program has a handler, from which it may come back there.
-    """
-    info = ptrace.signal_info(tracee.tid)
+def tell_fault(engine: "Engine", tracee: "Tracee", number: int) -> None:
+    """Put a thread that is about to get a fault's signal where the displaced instruction was."""
     ip = tracee.registers[tracee.machine.ip]
     installed = installed_at(tracee.process, ip)
     place = None if installed is None else _displaced(tracee.process, installed, ip)
-    if place is None or not info.synchronous:
+    if place is None or not (info := ptrace.signal_info(tracee.tid)).synchronous:
         return
     if info.address == ip:
         ptrace.set_signal_info(tracee.tid, info.at(place.address))
-    _put_back(engine, tracee, place, returns=returns)
+    _put_back(engine, tracee, place, returns=has_handler(tracee.tid, number))
 
 
 def pass_trap(engine: "Engine", tracee: "Tracee") -> bool:
@@ -70,7 +67,8 @@ def pass_trap(engine: "Engine", tracee: "Tracee") -> bool:
     return False
 
 
-def _put_back(engine: "Engine", tracee: "Tracee", place: Displaced, *, returns: bool) -> None:
+def _put_back(engine: "Engine", tracee: "Tracee", place: Place, *, returns: bool) -> None:
+    """Set a thread to its place; `returns` tells whether a handler may have it come back there."""
     process, registers = tracee.process, tracee.registers
     patch = process.breakpoints.patches.covering(place.site.address)
     if returns and patch is not None and place.address < patch.end:
@@ -113,7 +111,7 @@ def installed_at(process: "Process", ip: int) -> Installed | None:
     return next((installed for installed in every if installed.arena.holds(ip)), None)
 
 
-def _displaced(process: "Process", installed: Installed, ip: int) -> Displaced | None:
+def _displaced(process: "Process", installed: Installed, ip: int) -> Place | None:
     """Return the place whose instruction a thread in a trampoline is about to execute.
 
     None for an address that is in no copy, or between its instructions.
@@ -124,7 +122,7 @@ def _displaced(process: "Process", installed: Installed, ip: int) -> Displaced |
     return None
 
 
-def _in_copy(process: "Process", site: Site, ip: int) -> Displaced | None:
+def _in_copy(process: "Process", site: Site, ip: int) -> Place | None:
     try:
         copy = copy_of(process, site)
         if process.memory.read(site.moved, len(copy.code)) != copy.code:
@@ -133,7 +131,7 @@ def _in_copy(process: "Process", site: Site, ip: int) -> Displaced | None:
         return None
     offset = ip - site.moved
     pushed = dict(copy.pushed).get(offset, 0)
-    return next((Displaced(site, at, pushed) for o, at in copy.boundaries if o == offset), None)
+    return next((Place(site, at, pushed) for o, at in copy.boundaries if o == offset), None)
 
 
 def copy_of(process: "Process", site: Site) -> Relocated:

@@ -11,7 +11,7 @@ from uprobes.errors import ProbeError
 from uprobes.patch.installed import Installed
 from uprobes.patch.site import Site
 from uprobes.patch.threads import addresses_in_use, hits
-from uprobes.probe import ProbePoint
+from uprobes.point import ProbePoint
 from uprobes.tracee import FOR_SIGNAL
 
 if TYPE_CHECKING:
