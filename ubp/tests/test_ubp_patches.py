@@ -55,6 +55,23 @@ def test_patches_never_overlap_each_other_or_a_breakpoint(memory, breakpoints):
     assert breakpoints.read(BASE, 64) == TEXT[:64]
 
 
+def test_the_bytes_that_a_jump_keeps_are_nobody_else_s(memory, breakpoints):
+    """The last two bytes of this jump are the first of the next instruction."""
+    kept = ubp.Patch(BASE + 20, TEXT[20:23], b"\xe9\x01\x02", kept=2)
+    assert breakpoints.patches.insert_many([kept, patch(25), patch(15)]) == {}
+    assert breakpoints.read(BASE, 64) == TEXT[:64]
+    assert breakpoints.patches.covering(BASE + 22) == kept == breakpoints.patches.keeping(BASE + 23)
+    assert breakpoints.patches.covering(BASE + 23) is None is breakpoints.patches.keeping(BASE + 22)
+    refused = breakpoints.insert_many([BASE + 24, BASE + 30])
+    assert {a - BASE: e.code for a, e in refused.items()} == {24: "already-inserted"}
+    assert "depends on its bytes" in str(refused[BASE + 24])
+    behind = ubp.Patch(BASE + 24, TEXT[24:25], b"\x90")
+    before = ubp.Patch(BASE + 12, TEXT[12:14], b"\xeb\1", kept=3)
+    assert len(breakpoints.patches.insert_many([behind, before])) == 2
+    breakpoints.patches.remove_many([kept.address])
+    assert breakpoints.insert_many([BASE + 24]) == {}
+
+
 def test_what_somebody_else_wrote_over_a_patch_is_left_alone(memory, breakpoints):
     breakpoints.patches.insert_many([patch(3)])
     memory.write(BASE + 5, b"\0")

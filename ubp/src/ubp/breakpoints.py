@@ -93,6 +93,12 @@ class Breakpoints:
                     address=address,
                     hint="remove the jump probe there, or make it one that traps",
                 )
+            elif self.patches.keeping(address) is not None:
+                refused[address] = AlreadyInserted(
+                    "a jump of ours in front of that instruction depends on its bytes",
+                    address=address,
+                    hint="remove the jump probe there, or make it one that traps",
+                )
             elif present == self.trap:
                 refused[address] = ForeignBreakpoint(
                     "a breakpoint that is not ours stands there",

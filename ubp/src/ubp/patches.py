@@ -2,7 +2,7 @@
 
 Rules:
 - what stands there must be what the patch was made for, before it goes in and before it comes out;
-- two patches never overlap, and no breakpoint stands inside one;
+- two patches never overlap, and no breakpoint stands inside one, nor in bytes that it keeps;
 - a patch is several bytes, so whoever calls sees to it that no thread is inside meanwhile.
 """
 
@@ -17,16 +17,25 @@ from ubp.ports import Memory
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """`code` written at `address` in place of `original`, which is as long."""
+    """`code` written at `address` in place of `original`, which is as long.
+
+    `kept` bytes behind it belong to the jump as they stand: who changes them has it lead elsewhere.
+    """
 
     address: int
     original: bytes
     code: bytes
+    kept: int = 0
 
     @property
     def end(self) -> int:
         """The first address behind it."""
         return self.address + len(self.code)
+
+    @property
+    def reach(self) -> int:
+        """The first address behind what must not change."""
+        return self.end + self.kept
 
 
 class Patches:
@@ -45,7 +54,13 @@ class Patches:
 
     def covering(self, address: int) -> Patch | None:
         """Return the patch whose bytes include an address."""
-        return self._last_from(address, address + 1)
+        patch = self._last_from(address, address + 1)
+        return patch if patch is not None and address < patch.end else None
+
+    def keeping(self, address: int) -> Patch | None:
+        """Return the patch which keeps the byte at an address as it is."""
+        patch = self._last_from(address, address + 1)
+        return patch if patch is not None and address >= patch.end else None
 
     def _last_from(self, start: int, end: int) -> Patch | None:
         """Return a patch that shares bytes with [start, end)."""
@@ -53,7 +68,7 @@ class Patches:
         if not index:
             return None
         patch = self._by_address[self._addresses[index - 1]]
-        return patch if patch.end > start else None
+        return patch if patch.reach > start else None
 
     def insert_many(self, patches: Iterable[Patch]) -> dict[int, Exception]:
         """Write patches whose original bytes stand there; return the refused ones with their
@@ -63,13 +78,13 @@ class Patches:
         wanted: dict[int, Patch] = {}
         last = -1
         for patch in sorted(patches, key=lambda patch: patch.address):
-            if patch.address < last or self._last_from(patch.address, patch.end) is not None:
+            if patch.address < last or self._last_from(patch.address, patch.reach) is not None:
                 refused[patch.address] = AlreadyInserted(
                     "another patch of ours stands there", address=patch.address
                 )
             else:
                 wanted[patch.address] = patch
-                last = patch.end
+                last = patch.reach
         done = self._exchange(wanted.values(), refused, back=False)
         self._by_address.update({patch.address: patch for patch in done})
         self._addresses = sorted(self._by_address)

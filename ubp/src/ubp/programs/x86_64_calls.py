@@ -11,6 +11,8 @@ from ubp.x86_assembler import Assembler, Mem, Near
 
 MARK = int.from_bytes(bytes.fromhex("0f1f8400") + b"hook", "little")
 """What stands at every hook: an instruction of 8 bytes that does nothing."""
+TRAPS = int.from_bytes(b"\xcc" * 8, "little")
+"""What stands where a tracer has functions return to: it waits there for this call too."""
 
 
 class Claim:
@@ -76,9 +78,10 @@ class Claim:
         # Of an entry in another table, perhaps.
         a.mov(entry, "rax")
         guard.load_far(values, entry, "tail")
-        a.mov("rcx", MARK)
-        a.arithmetic("cmp", "rax", "rcx")
-        a.jump_if("e", "tail")
+        for mark in (MARK, TRAPS):
+            a.mov("rcx", mark)
+            a.arithmetic("cmp", "rax", "rcx")
+            a.jump_if("e", "tail")
         # Left behind: given up.
         self._each_here("stale", self._give_up)
         a.jump("look")
