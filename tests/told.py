@@ -60,7 +60,9 @@ class Obeys:
             how |= {"handler": check, "returns": True, "save": lambda hit: hit.arg(0)}
         made = self.target.register([spec], **how)
         self.made[key] = made
-        return {"in": len(made.probes) + len(made.pending), "refused": codes(made.refused)}
+        # Twice: what is loaded between two looks leaves the one list for the other.
+        held = len(made.pending) + len(made.probes) + len(made.pending)
+        return {"in": held, "refused": codes(made.refused)}
 
     def unregister(self, key):
         """Take a probe out."""

@@ -20,7 +20,9 @@ def follow(child: "Process", parent: "Process", tid: int) -> None:
     standing = (a for a in parent.points if parent.breakpoints.at(a) is not None)
     kept = {*standing, *parent.internal}
     child.breakpoints.remove_many([b.address for b in child.breakpoints if b.address not in kept])
-    written = child.breakpoints.complete()
+    child.unguarded = parent.unguarded
+    _take_guard(child, parent, tid)
+    child.breakpoints.complete()
     child.points = {
         address: point.copied(child)
         for address, point in parent.points.items()
@@ -33,14 +35,23 @@ def follow(child: "Process", parent: "Process", tid: int) -> None:
     child.sites = dict(parent.sites)
     child.installed, child.calls = list(parent.installed), parent.calls
     child.take_areas([area for area in parent.areas if _has(child, area[0])])
-    child.unguarded = parent.unguarded
-    if parent.guard is not None and _has(child, parent.guard.base):
-        child.guard = parent.guard.copied(child)
-        if written:
-            child.guard.cover({})
     if parent.returns is not None and _returns_to(child, parent.returns.trampoline):
         child.returns = parent.returns.copied(child, tid)
         child.internal[child.returns.trampoline] = child.returns.leave
+        if child.guard is not None:
+            child.guard.set_trampoline(child.returns.trampoline)
+
+
+def _take_guard(child: "Process", parent: "Process", tid: int) -> None:
+    """See to it that the child's guard knows every breakpoint that the child will have."""
+    if parent.guard is None:
+        return
+    if _has(child, parent.guard.base):
+        child.guard = parent.guard.copied(child)
+        return
+    child.install_guard(child.tracees[tid])  # the parent got its own after the copy was made
+    if child.guard is not None:
+        child.guard.cover_as(parent.guard)
 
 
 def _returns_to(child: "Process", trampoline: int) -> bool:

@@ -155,8 +155,9 @@ class Holding:
             except OSError:
                 continue  # it ended, and that was seen already
             if not os.WIFSTOPPED(status) or status >> 16 == Event.EXIT:
+                known = set(self.engine.tracees)
                 self.engine.on_stop(tid, status)
-                waiting &= self.engine.tracees.keys()
+                waiting -= known - self.engine.tracees.keys()  # not those who are just being born
                 continue
             stopped = self.engine.tracees.get(tid)
             if stopped is None and (stopped := self.engine.lifetimes.adopt(tid)) is not None:

@@ -32,8 +32,7 @@ class Leaving:
 
     def clean_up(self, process: "Process", base: int) -> Remains:
         """Undo what a dead tracer left in a process that we have just attached to."""
-        held = list(process.tracees.values())
-        self.engine.holding.quiesce(held)
+        held = self.engine.holding.quiesce(process.tracees.values())
         for tracee in held:
             self._leave_guard(tracee, base)
         remains = adopt(process, base)

@@ -140,12 +140,43 @@ class Guard:
         """Put the handler in again: the kernel resets it at a breakpoint met with it blocked."""
         self._take_over(self.programs_action)
 
+    @classmethod
+    def read(cls, process: "Process", base: int, made: GuardCode) -> "Guard":
+        """Return the guard that stands in a process, with the tables that it has there.
+
+        They may be forged: what they say is cut to what can be, and proves nothing.
+        """
+        guard, memory = cls(process, base, made), process.memory
+        at = guard.word(layout.POINTS_AT)
+        guard._buffer = int(at >= base + layout.POINTS + layout.BUFFER_SIZE)
+        count = min(memory.word(at), layout.MOST_POINTS)
+        guard.rows = layout.unpack_points(memory.read(at, 8 + count * POINT.itemsize)).copy()
+        guard._places = {place: index for index, (place, _) in enumerate(guard.frames())}
+        return guard
+
+    def word(self, field: Field) -> int:
+        """Read one word of the header."""
+        return self.process.memory.word(self.base + field.offset)
+
+    def frames(self) -> list[tuple[int, int]]:
+        """Read the places on stacks that were exchanged, and the real return addresses."""
+        used = min(self.word(layout.FRAMES_USED), layout.MOST_FRAMES)
+        table = self.process.memory.read(self.base + layout.FRAMES, used * layout.FRAME_SIZE)
+        return list(struct.iter_unpack("<QQ", table))
+
     def copied(self, process: "Process") -> "Guard":
-        """Return the same for a copy of the process's memory."""
-        copy = Guard(process, self.base, self.made)
-        copy._areas = list(self._areas)
-        copy.rows, copy._buffer, copy._places = self.rows.copy(), self._buffer, dict(self._places)
+        """Return the guard of a copy of the process's memory, as it was when that was made, with
+        the probe points of now.
+        """
+        copy = Guard.read(process, self.base, self.made)
+        copy.cover_as(self)
         return copy
+
+    def cover_as(self, other: "Guard") -> None:
+        """Add the probe points that the guard of the same code in another process covers."""
+        fresh = other.rows[~np.isin(other.rows["address"], self.rows["address"])]
+        if len(fresh):
+            self.cover({int(row["address"]): bytes([int(row["original"])]) for row in fresh})
 
     def remove(self, process: "Process") -> None:
         """Put the program's own disposition back, if ours is still in place; needs a stopped

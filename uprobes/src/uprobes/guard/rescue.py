@@ -11,12 +11,11 @@ from insn import Method
 from uprobes.errors import ProbeError
 from uprobes.guard import layout
 from uprobes.guard.keeper import AREA, Guard
-from uprobes.guard.layout import Field
 from uprobes.maps import mapping_at, read_mappings
 from uprobes.returns import Frame, Returns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from uprobes.memory import ProcessMemory
     from uprobes.process import Process
@@ -78,28 +77,21 @@ def adopt(process: "Process", base: int) -> Remains:
     """
     memory = process.memory
 
-    def word(field: Field) -> int:
-        return memory.word(base + field.offset)
-
-    guard = Guard(process, base, process.machine.assemble_guard(base))
-    head = memory.word(word(layout.POINTS_AT))
-    count = min(head, layout.MOST_POINTS)
-    table = memory.read(word(layout.POINTS_AT), 8 + count * layout.POINT.itemsize)
-    guard.rows = layout.unpack_points(table).copy()
+    guard = Guard.read(process, base, process.machine.assemble_guard(base))
     if missing := [address for address in guard.led_originals() if not _trapped(process, address)]:
         guard.lead(dict.fromkeys(missing, 0))
     process.guard = guard
     ours = guard.rows[guard.rows["led"] == 0]
     process.breakpoints.adopt({int(row["address"]): bytes([int(row["original"])]) for row in ours})
     areas = memory.read(
-        base + layout.AREAS.offset, 16 * min(word(layout.AREAS_USED), layout.MOST_AREAS)
+        base + layout.AREAS.offset, 16 * min(guard.word(layout.AREAS_USED), layout.MOST_AREAS)
     )
     process.take_areas(_mapped(process.pid, struct.iter_unpack("<QQ", areas)))
     for row in ours:
         if row["copy"]:
             with contextlib.suppress(insn.InsnError, ProbeError):
                 _know_copy(process, int(row["address"]), int(row["copy"]), bool(row["copied"]))
-    return Remains(base, len(ours), _adopt_frames(process, base, word))
+    return Remains(base, len(ours), _adopt_frames(process, guard))
 
 
 def _trapped(process: "Process", address: int) -> bool:
@@ -131,14 +123,13 @@ def _know_copy(process: "Process", address: int, copy: int, stepped: bool) -> No
     process.copies[copy] = ubp.Plan(instruction, Method.BOOST, relocated)
 
 
-def _adopt_frames(process: "Process", base: int, word: "Callable[[Field], int]") -> int:
-    trampoline = word(layout.TRAMPOLINE)
+def _adopt_frames(process: "Process", guard: Guard) -> int:
+    trampoline = guard.word(layout.TRAMPOLINE)
     if not trampoline:
         return 0
     process.returns = Returns(process, trampoline)
-    used = min(word(layout.FRAMES_USED), layout.MOST_FRAMES)
-    table = process.memory.read(base + layout.FRAMES, used * layout.FRAME_SIZE)
-    for place, original in struct.iter_unpack("<QQ", table):
+    frames = guard.frames()
+    for place, original in frames:
         process.returns.frames[place] = Frame(place, original, OLD_OWNER)
     process.internal[trampoline] = process.returns.leave
-    return used
+    return len(frames)
