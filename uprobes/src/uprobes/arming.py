@@ -20,6 +20,7 @@ from uprobes.exits import exits_of, place_exits
 from uprobes.location import Location
 from uprobes.maps import Mapping, has_memory
 from uprobes.methods import HANDLER_METHODS, choose
+from uprobes.patch.placing import make_room
 from uprobes.patch.site import Kind
 from uprobes.point import ProbePoint
 from uprobes.probe import Probe, ProbeState, Uretprobe, in_order
@@ -93,6 +94,7 @@ class Arming:
         if exchanging:
             self._open_returns(process)
         guard = process.guard
+        make_room(self.engine, process, made)
         failed = process.breakpoints.insert_many(made, None if guard is None else guard.cover)
         for address, error in failed.items():
             del points[address]
@@ -129,6 +131,7 @@ class Arming:
         if any(probe.returns and not exits_of(probe) for probe in probes):
             self._open_returns(process)
         guard = process.guard
+        make_room(self.engine, process, fresh)
         errors = process.breakpoints.insert_many(fresh, None if guard is None else guard.cover)
         for address, error in errors.items():
             del process.points[address]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import ubp
 from uprobes.errors import NotMapped, ProbeError
 from uprobes.maps import mapping_at
+from uprobes.patch.placing import take_out
 
 if TYPE_CHECKING:
     from uprobes.process import Process
@@ -17,6 +18,7 @@ def follow(child: "Process", parent: "Process", tid: int) -> None:
     The copy was made a while ago: what the parent got since is put in, what it lost is taken out.
     """
     child.inherited = None
+    take_out_leftover(child, parent)
     standing = (a for a in parent.points if parent.breakpoints.at(a) is not None)
     kept = {*standing, *parent.internal}
     child.breakpoints.remove_many([b.address for b in child.breakpoints if b.address not in kept])
@@ -33,7 +35,6 @@ def follow(child: "Process", parent: "Process", tid: int) -> None:
             point.plan = None
     child.unwinders = set(parent.unwinders)
     child.sites = dict(parent.sites)
-    child.installed, child.calls = list(parent.installed), parent.calls
     child.take_areas([area for area in parent.areas if _has(child, area[0])])
     if parent.returns is not None and _returns_to(child, parent.returns.trampoline):
         child.returns = parent.returns.copied(child, tid)
@@ -52,6 +53,12 @@ def _take_guard(child: "Process", parent: "Process", tid: int) -> None:
     child.install_guard(child.tracees[tid])  # the parent got its own after the copy was made
     if child.guard is not None:
         child.guard.cover_as(parent.guard)
+
+
+def take_out_leftover(child: "Process", parent: "Process") -> None:
+    """Put the original bytes back that the parent was about to get back."""
+    sites = [site for item in child.leftover for site in item.every]
+    take_out(child, [site for site in sites if parent.sites.get(site.address) is site])
 
 
 def _returns_to(child: "Process", trampoline: int) -> bool:

@@ -36,7 +36,7 @@ from uprobes.process import Process
 from uprobes.ptrace import CODE_WORD, Event, Request, TrapCode
 from uprobes.signals import AGAIN, Signals
 from uprobes.sleeping import Sleeping
-from uprobes.tracee import BREAK_STATUS, CALL_STOP, STOP_SIGNALS, State, Tracee
+from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
 from uprobes.waits import (
     CLD_TRAPPED,
     P_ALL,
@@ -45,6 +45,7 @@ from uprobes.waits import (
     PEEKED_STATUS,
     PEEKED_TID,
     POLL_FLAGS,
+    STOP_SIGNALS,
 )
 
 TIMED_EVERY = 16

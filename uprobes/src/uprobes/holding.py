@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -19,10 +20,11 @@ from uprobes import lifetimes, ptrace, waits
 from uprobes.alarm import Alarm
 from uprobes.errors import ProbeError
 from uprobes.fatal import deliver
-from uprobes.ptrace import WALL, Event, Request
-from uprobes.signals import AGAIN, is_group_stop
+from uprobes.ptrace import WALL, Event, Request, TrapCode
+from uprobes.signals import AGAIN, trap_waits
 from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
 from uprobes.tracer import BELL
+from uprobes.waits import is_group_stop
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
@@ -34,6 +36,10 @@ REST_EVERY, REST = 16, 0.0003
 """After so many steps in place so many seconds are left to the threads that were held."""
 LOOK_AROUND_S = 0.02
 """How long a thread that was asked to stop is waited for without a look at the others."""
+ATTEND_S = 0.0005
+"""How often it is looked for signals while we wait for threads to go on."""
+LOOKS = 25
+"""After so many of these looks a thread that does not come to its next instruction is given up."""
 TRIES = 100
 """How often a thread is asked to stop that stops for signals instead."""
 BIRTHS = frozenset({Event.CLONE, Event.FORK, Event.VFORK})
@@ -142,6 +148,73 @@ class Holding:
         with self._alarm.ringing() if waiting else contextlib.nullcontext():
             self._await_stops(waiting, held)
         return held
+
+    def step(self, tracee: Tracee) -> bool:
+        """Let a held thread that reported nothing execute one instruction; tell whether it has.
+
+        One that waits for other threads (for memory that they give it, say) is called back. The
+        caller follows with `stop_again`.
+        """
+        looks = 0
+
+        def look_around() -> None:
+            nonlocal looks
+            looks += 1
+            if looks >= LOOKS:
+                tracee.interrupt()
+            self._let_end(tracee.tid)
+
+        tracee.pending = None
+        try:
+            ptrace.call(Request.SINGLESTEP, tracee.tid)
+            with self._alarm.ringing():
+                status = waits.peek_one(tracee.tid, meanwhile=look_around)
+                if status >> 16 == Event.STOP and trap_waits(tracee.tid):
+                    # The step is done: what we called it back for, or its program, came first.
+                    ptrace.call(Request.CONT, tracee.tid)
+                    status = waits.peek_one(tracee.tid, meanwhile=look_around)
+        except OSError:
+            return False  # it ended, and that was seen already
+        if not os.WIFSTOPPED(status) or status >> 16 == Event.EXIT:
+            self.engine.on_stop(tracee.tid, status)
+            return False
+        if status == BREAK_STATUS and ptrace.signal_code(tracee.tid) == TrapCode.TRACE:
+            return True
+        tracee.pending = status
+        return False
+
+    def stop_again(self, tracee: Tracee, held: list[Tracee]) -> None:
+        """Make a held thread that was stepped stop as one that reports nothing, where it stands."""
+        if tracee.state is not State.STOPPED or tracee.pending is not None:
+            return
+        tracee.interrupt()
+        with contextlib.suppress(ProcessLookupError):
+            ptrace.call(Request.CONT, tracee.tid)
+        with self._alarm.ringing():
+            self._await_stops({tracee.tid}, held)
+
+    def attend(self, process: "Process", seconds: float) -> None:
+        """Wait a while, and let the threads of a process have the signals that come meanwhile.
+
+        A trap is left to the loop: handlers may run only there.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            for tracee in list(process.tracees.values()):
+                if tracee.state in (State.RUNNING, State.STEPPING) and not tracee.vforking:
+                    self._attend_one(tracee.tid)
+            rest = end - time.monotonic()
+            if rest <= 0:
+                return
+            time.sleep(min(rest, ATTEND_S))
+
+    def _attend_one(self, tid: int) -> None:
+        report = waits.report_of(tid)
+        if report is None or report == (waits.CLD_TRAPPED, signal.SIGTRAP):
+            return
+        leave_end = report[0] in waits.ENDS and self.engine.lifetimes.leaves_end(tid)
+        with contextlib.suppress(ProcessLookupError):
+            self.engine.on_stop(tid, waits.take(tid, *report, leave_end=leave_end))
 
     def _await_stops(self, waiting: set[int], held: list[Tracee]) -> None:
         """Wait for the stops of threads that were asked; whom they gave birth to joins them."""

@@ -10,6 +10,7 @@ from uprobes.errors import ProbeError
 from uprobes.guard.keeper import AREA
 from uprobes.guard.rescue import Remains, adopt, unfinished_guards
 from uprobes.inject import ALL_SIGNALS
+from uprobes.patch.removing import unmap_leftover
 from uprobes.patch.shared import left_open
 from uprobes.ptrace import WALL, Event, Request
 from uprobes.retiring import end_steps, retire
@@ -131,6 +132,7 @@ class Leaving:
             for installed in list(process.installed):
                 if not installed.stays:
                     self.engine.installer.remove(process, installed)
+            unmap_leftover(self.engine, process)
         for tracee in self.engine.holding.quiesce(list(self.engine.tracees.values())):
             self.engine.sleeping.unpark(tracee)
             self._settle(tracee)

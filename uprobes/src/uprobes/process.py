@@ -65,8 +65,6 @@ class Process(Planning):
         self.gave_way: Counter[int] = Counter()
         """How often a breakpoint took the place of the jump at an address."""
         self.installed: list[Installed] = []
-        self.calls: CallTables | None = None
-        """The calls under way whose returns run a program."""
         self.leftover: list[Installed] = []
         """What was taken out while a thread was still inside: mapped, but nothing leads there."""
         self.ended = False
@@ -239,15 +237,31 @@ class Process(Planning):
         arenas = [area for item in self.installed for area in item.arena.areas]
         return [*self.areas, *((area.start, area.end | 1) for area in arenas)]
 
+    @property
+    def every_installed(self) -> "list[Installed]":
+        """What was installed and has memory in the process, what was taken out included."""
+        return [*self.installed, *self.leftover]
+
+    @property
+    def calls(self) -> "CallTables | None":
+        """The tables in which programs of returns enter calls, None before there is any."""
+        return next((item.calls for item in self.installed if item.calls is not None), None)
+
+    @property
+    def every_calls(self) -> "list[CallTables]":
+        """Where calls may be under way: the tables that were taken out included."""
+        return [item.calls for item in self.every_installed if item.calls is not None]
+
     def installed_mappings(self) -> Iterator[tuple[int, int]]:
         """Give start and end of what the programs have mapped, those taken out included."""
-        for installed in [*self.installed, *self.leftover]:
+        for installed in self.every_installed:
             yield from installed.mappings()
 
     def inherit(self, parent: "Process") -> None:
         """Take over what a copy of the parent's memory holds of ours."""
         self.breakpoints.inherit(parent.breakpoints)
         self.copies = dict(parent.copies)
+        self.installed, self.leftover = list(parent.installed), list(parent.leftover)
         self.inherited = parent
         self.no_calls = parent.no_calls
 
@@ -267,7 +281,7 @@ class Process(Planning):
         self.sites.clear()
         self.installed.clear()
         self.leftover.clear()
-        self.calls = None
+        self.gave_way.clear()
         self.memory.reopen()
         self.breakpoints.forget()
         self.pool = self._new_pool()

@@ -5,10 +5,11 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from uprobes import ptrace, waits
+from uprobes import copying, ptrace, waits
 from uprobes.errors import ProbeError
+from uprobes.patch.faults import bring_out
 from uprobes.patch.placing import is_led, take_out
-from uprobes.patch.threads import addresses_in_use
+from uprobes.patch.removing import unmap_free
 from uprobes.process import Process
 from uprobes.ptrace import WALL, Request, TrapCode
 from uprobes.tracee import BREAK_STATUS, State
@@ -25,7 +26,7 @@ def retire(engine: "Engine", process: Process) -> None:
     gone needs no undoing.
     """
     home = process.inherited or process
-    staying = _take_out_programs(process, home)
+    staying = _take_out_programs(process)
     missing = process.breakpoints.remove_many(
         [b.address for b in list(process.breakpoints) if b.address not in staying]
     )
@@ -54,6 +55,7 @@ def retire(engine: "Engine", process: Process) -> None:
                 _take_trap(engine, tracee)
             else:
                 tracee.flush()
+            bring_out(process, tracee)
             if stepped or stray:
                 end_steps(tracee)
         except (OSError, ProbeError):
@@ -107,17 +109,18 @@ def _block_again(tracee: "Tracee") -> None:
         ptrace.set_signal_mask(tracee.tid, opened | 1 << (signal.SIGTRAP - 1))
 
 
-def _take_out_programs(process: Process, home: Process) -> dict[int, int]:
+def _take_out_programs(process: Process) -> dict[int, int]:
     """Take out the programs that do not stay; return where the breakpoints of the others lead."""
-    staying: dict[int, int] = {}
-    for installed in list(home.installed):
-        if installed.stays and process is home:
-            staying |= {s.address: s.trampoline for s in installed.every if is_led(process, s)}
-        else:
+    if process.inherited is not None:
+        copying.take_out_leftover(process, process.inherited)
+    for installed in list(process.installed):
+        goes = not installed.stays or process.inherited is not None
+        if goes and installed.calls is None:
             take_out(process, installed.every)
-            if home.calls is not None:
-                home.calls.give_up(process, installed.arena)
-    return staying
+            process.installed.remove(installed)
+            process.leftover.append(installed)
+    sites = [site for installed in process.installed for site in installed.every]
+    return {site.address: site.trampoline for site in sites if is_led(process, site)}
 
 
 def _bring_home(
@@ -163,12 +166,9 @@ def _unmap(process: Process, home: Process) -> None:
     if process.caller is None:
         return
     try:
-        used = addresses_in_use(process, process.tracees.values()).tolist()
-        for installed in [*home.installed, *home.leftover]:
-            stays = installed.stays and process is home
-            if not stays and not any(installed.arena.holds(address) for address in used):
-                for start, end in installed.mappings():
-                    process.call("munmap", start, end - start)
+        unmap_free(process)
+        if home.returns is not None:
+            home.returns.restore(process)  # where a program's call had begun in another's place
         for start, end in home.areas:
             process.call("munmap", start, end - start)
         if home.guard is not None:

@@ -6,6 +6,8 @@ Rules:
   frame may return on another thread (coroutines), and frames on other stacks are never mistaken for
   dead ones; one on a stack of its own outlives the thread that began it;
 - several instances on one place form a chain (several probes, tail calls): all end together;
+- a program's return address may be what ours replaced, or stand over ours (tail calls): whichever
+  is taken out, the other leads on to the real one;
 - an instance is known to be dead (`unwound`) when a new call uses its place, when a frame above it
   on the same stack returns, or when its place no longer holds the trampoline;
 - at the end the real return addresses are written back, so that nothing of ours is needed any more.
@@ -103,15 +105,34 @@ class Returns:
                     code="lost-frame",
                 )
         else:
-            if frame is not None:
+            if frame is not None and not self._leads_here(place, held):
                 self._end(frame, tracee, Outcome.UNWOUND)
-            self._check(held, place)
-            if process.guard is not None:
-                process.guard.cover_frame(place, held)
-            process.memory.write(place, self.trampoline.to_bytes(size, "little"))
-            frame = self.frames[place] = Frame(place, held, tracee.tid)
-            self.by_thread.setdefault(tracee.tid, []).append(place)
+                frame = None
+            if frame is None:
+                self._check(held, place)
+                if process.guard is not None:
+                    process.guard.cover_frame(place, held)
+                process.memory.write(place, self.trampoline.to_bytes(size, "little"))
+                frame = self.frames[place] = Frame(place, held, tracee.tid)
+                self.by_thread.setdefault(tracee.tid, []).append(place)
         frame.instances.append(ReturnInstance(probe, tracee.tid, time.perf_counter_ns(), saved))
+
+    def _leads_here(self, place: int, address: int) -> bool:
+        """Tell whether a program's return address goes on to our trampoline: then a program waits
+        for a call in whose place (a tail call) another one was made that we wait for.
+        """
+        process = self.process
+        if not any(item.arena.holds(address) for item in process.every_installed):
+            return False
+        onward = {
+            entry.hook: entry.original
+            for calls in process.every_calls
+            for entry in calls.entries(process)
+            if entry.place == place
+        }
+        while address in onward:
+            address = onward.pop(address)
+        return address == self.trampoline
 
     def _check(self, address: int, place: int) -> None:
         """Raise ProbeError where the stack holds no return address, as in lazy binding's entry."""
@@ -230,6 +251,16 @@ class Returns:
         """Return the real return address of a place on the stack that holds the trampoline."""
         frame = self.frames.get(place)
         return None if frame is None else frame.original
+
+    def exchange(self, place: int, former: int, original: int) -> bool:
+        """Have the call that waits at a place return elsewhere, if it was to return to `former`."""
+        frame = self.frames.get(place)
+        if frame is None or frame.original != former:
+            return False
+        if self.process.guard is not None:
+            self.process.guard.cover_frame(place, original)
+        frame.original = original
+        return True
 
     def restore(self, process: "Process | None" = None) -> int:
         """Write the real return addresses back into a process (ours, or a copy of it); return how

@@ -25,7 +25,8 @@ from uprobes.inject import RESTART_CODES
 from uprobes.patch.faults import pass_trap, tell_fault
 from uprobes.ptrace import FAULTS, WALL, Event, Request, SignalInfo, TrapCode
 from uprobes.status import has_handler, signal_sets
-from uprobes.tracee import STOP_SIGNALS, Tracee
+from uprobes.tracee import Tracee
+from uprobes.waits import STOP_SIGNALS, is_group_stop
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
@@ -65,7 +66,7 @@ class Signals:
                 tracee.hold(number)
                 self.leave_slot(tracee)
                 number = tracee.take_held()
-        elif number in FAULTS and process.installed:
+        elif number in FAULTS and process.every_installed:
             tell_fault(self.engine, tracee, number)
         deliver(self.engine, tracee, number)
 
@@ -312,14 +313,6 @@ class Signals:
         tracee.process.stepper.abort_step(step, tracee.registers)
         tracee.step = None
         tracee.restart()
-
-
-def is_group_stop(status: int) -> bool:
-    """Tell whether a wait status says that a thread stops with its program.
-
-    Whoever has it go on nevertheless must interrupt it afterwards: it then reports the stop again.
-    """
-    return status >> 16 == Event.STOP and os.WSTOPSIG(status) in STOP_SIGNALS
 
 
 def signals_pending(tid: int) -> bool:

@@ -340,6 +340,5 @@ BREAK_STATUS = (signal.SIGTRAP << 8) | 0x7F
 """The wait status of a plain SIGTRAP stop."""
 CALL_STOP = signal.SIGTRAP | 0x80
 """What a stop at a system call reports as its signal (PTRACE_O_TRACESYSGOOD)."""
-STOP_SIGNALS = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 NOT_FAULTS = ((1 << 64) - 1) & ~sum(1 << (number - 1) for number in FAULTS)
 """The signals that can be blocked; a blocked fault would cost the program its handler."""

@@ -33,8 +33,9 @@ def real_returns(process: "Process", start: int, end: int) -> dict[int, int]:
         for place, frame in process.returns.frames.items():
             if place in within and process.memory.word(place, width) == ours:
                 found[place] = frame.original
-    if process.calls is not None:
-        entries = [entry for entry in process.calls.entries(process) if entry.place in within]
+    if tables := process.every_calls:
+        every = [entry for each in tables for entry in each.entries(process)]
+        entries = [entry for entry in every if entry.place in within]
         hooks = {entry.hook for entry in entries}
         for entry in entries:
             if entry.original not in hooks and process.memory.word(entry.place, width) in hooks:

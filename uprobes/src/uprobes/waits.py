@@ -6,6 +6,7 @@ Numbers are Linux's (include/uapi/linux/wait.h, include/uapi/asm-generic/siginfo
 import ctypes
 import errno
 import os
+import signal
 from collections.abc import Callable
 
 from uprobes.ptrace import SIGINFO_SIZE, WALL, Event
@@ -22,6 +23,8 @@ POLL_FLAGS = PEEK_FLAGS | os.WNOHANG
 
 CLD_EXITED, CLD_KILLED, CLD_DUMPED, CLD_TRAPPED = 1, 2, 3, 4
 ENDS = (CLD_EXITED, CLD_KILLED, CLD_DUMPED)
+
+STOP_SIGNALS = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 _blocking = ctypes.CDLL(None, use_errno=True)
 
@@ -64,19 +67,23 @@ def peek_one(tid: int, *, leave_end: bool = False, meanwhile: Callable[[], objec
     return take(tid, siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS], leave_end=leave_end)
 
 
-def ending(tid: int) -> tuple[int, int] | None:
-    """Return code and status of a thread's end, or of its last stop, that waits to be taken."""
+def report_of(tid: int) -> tuple[int, int] | None:
+    """Return code and status of a thread's stop or end that waits to be taken; nothing is taken."""
     siginfo = (ctypes.c_int * (SIGINFO_SIZE // 4))()
     if _blocking.waitid(P_PID, tid, siginfo, POLL_FLAGS) or not siginfo[PEEKED_TID]:
         return None
-    code, status = siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS]
-    return (code, status) if code in ENDS or status >> 8 == Event.EXIT else None
+    return siginfo[PEEKED_CODE], siginfo[PEEKED_STATUS]
+
+
+def ending(tid: int) -> tuple[int, int] | None:
+    """Return code and status of a thread's end, or of its last stop, that waits to be taken."""
+    report = report_of(tid)
+    return report if report and (report[0] in ENDS or report[1] >> 8 == Event.EXIT) else None
 
 
 def stands(tid: int) -> bool:
     """Tell whether a thread has a stop, or its end, to report; nothing is taken."""
-    siginfo = (ctypes.c_int * (SIGINFO_SIZE // 4))()
-    return _blocking.waitid(P_PID, tid, siginfo, POLL_FLAGS) == 0 and siginfo[PEEKED_TID] != 0
+    return report_of(tid) is not None
 
 
 def take(tid: int, code: int, status: int, *, leave_end: bool = False) -> int:
@@ -92,3 +99,11 @@ def take(tid: int, code: int, status: int, *, leave_end: bool = False) -> int:
     if not taken:
         raise ProcessLookupError(errno.ESRCH, f"thread {tid} was killed meanwhile")
     return status
+
+
+def is_group_stop(status: int) -> bool:
+    """Tell whether a wait status says that a thread stops with its program.
+
+    Whoever has it go on nevertheless must interrupt it afterwards: it then reports the stop again.
+    """
+    return status >> 16 == Event.STOP and os.WSTOPSIG(status) in STOP_SIGNALS

@@ -54,7 +54,8 @@ def adopt_installed(process: "Process") -> list[Installed]:
             continue
         _know(process, installed)
         found.append(installed)
-    process.installed += found
+    # What stays is what is in use yet: new calls are entered in its tables.
+    process.installed += sorted(found, key=lambda item: not item.stays)
     return found
 
 
@@ -88,7 +89,9 @@ def read_installed(process: "Process", start: int, size: int) -> Installed:
         area = Area(_number(first), _number(end))
         mapping = mapping_at(mappings, area.start)
         # One that was announced and never mapped, or is something else now, is none of ours.
-        if mapping is not None and mapping.executable and not mapping.path and not mapping.writable:
+        if mapping is None or mapping.path or mapping.permissions != "r-xp":
+            continue
+        if area.end <= mapping.end:
             arena.areas.append(area)
     sites = [_site(item) for item in content["sites"][:MOST_SITES]]
     ring_at, note = _number(content["ring_at"]), content["note"]
@@ -96,7 +99,9 @@ def read_installed(process: "Process", start: int, size: int) -> Installed:
     installed.unwinders = [site for site in sites if site.kind is Kind.UNWINDER]
     installed.sites = [site for site in sites if site.kind is not Kind.UNWINDER]
     if content["tables"] is not None:
-        installed.calls = CallTables([_number(table) for table in content["tables"]])
+        tables = [_number(table) for table in content["tables"]]
+        memory = process.memory
+        installed.calls = CallTables(t for t in tables if CallTables.is_table(memory, t))
     installed.notes_at = _number(content["notes_at"])
     installed.stays = bool(content["stays"])
     return installed
@@ -142,7 +147,10 @@ def _site(item: list[Any]) -> Site:
     number, address, method, form, kind, *places, cells, patches, spec, object_, function = item
     trampoline, size, moved, end = places
     location = Location(_number(address), str(spec), str(object_), "", function and str(function))
-    made = [Patch(_number(at), bytes.fromhex(old), bytes.fromhex(new)) for at, old, new in patches]
+    made = [
+        Patch(_number(at), bytes.fromhex(old), bytes.fromhex(new), _number(kept))
+        for at, old, new, kept in patches
+    ]
     if any(len(patch.original) != len(patch.code) for patch in made):
         raise ProbeError("a patch of the description has two lengths", code="bad-description")
     return Site(
@@ -170,8 +178,6 @@ def _number(value: object) -> int:
 
 def _know(process: "Process", installed: Installed) -> None:
     """Enter the sites into the process's tables."""
-    if installed.calls is not None and process.calls is None:
-        process.calls = installed.calls
     trap = process.machine.arch.breakpoint
     guard = process.guard
     originals = {} if guard is None else guard.led_originals()

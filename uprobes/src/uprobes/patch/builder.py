@@ -38,6 +38,7 @@ class Builder:
         self.process = process
         self.installed = installed
         self.base = base
+        self.may_call = not process.filtered
         self._templates: dict[tuple[object, ...], Template] = {}
 
     def build(self, site: Site, window: Displaced) -> None:
@@ -72,7 +73,7 @@ class Builder:
             tid_offset=words.tid,
             cpu_offset=words.cpu,
             has_rdpid="rdpid" in cpu_flags(),
-            may_call=not self.process.filtered,
+            may_call=self.may_call,
             table=calls.near(site.address) if site.returns and calls is not None else None,
             table_layout=LAYOUT if site.returns else None,
         )

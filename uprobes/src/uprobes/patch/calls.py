@@ -5,18 +5,20 @@ process's own memory. A program can only go when none of its return addresses is
 """
 
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ubp.programs import TableLayout
-from ubp.programs.returns import BUCKETS_AT, HOOK, ORIGINAL, PLACES_SIZE, WAYS
+from ubp.programs.returns import BUCKETS_AT, HOOK, ORIGINAL, PLACES_SIZE, UNWOUND, WAYS
 from uprobes.area import DISTANCE
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.patch.shared import map_private
 
 if TYPE_CHECKING:
-    from uprobes.patch.arena import Arena
+    from uprobes.memory import ProcessMemory
     from uprobes.process import Process
 
 LAYOUT = TableLayout()
@@ -42,23 +44,33 @@ class Entry:
 class CallTables:
     """The tables of one process, each near the code that it serves."""
 
-    def __init__(self, tables: list[int]) -> None:
-        self.tables = tables
+    def __init__(self, tables: Iterable[int] = ()) -> None:
+        self.tables = list(tables)
 
-    @classmethod
-    def create(cls, process: "Process") -> "CallTables":
-        """Make tables near all code of a process; needs a stopped thread. Raises CannotMap."""
-        tables: list[int] = []
+    def map(self, process: "Process", announce: Callable[[], object]) -> None:
+        """Map tables near all code of a process; needs a stopped thread. Raises CannotMap.
+
+        `announce` is called after each: what it tells is right, whenever we are killed.
+        """
         for mapping in process.mappings(fresh=True):
             if not mapping.executable or not mapping.inode:
                 continue
             near = (mapping.start, mapping.end)
-            if any(abs(t - end) < FAR for t in tables for end in near):
+            if any(abs(t - end) < FAR for t in self.tables for end in near):
                 continue
-            place = map_private(process, cls.size(), near)
+            place = map_private(process, self.size(), near)
             process.memory.write(place, LAYOUT.header())
-            tables.append(place)
-        return cls(tables)
+            self.tables.append(place)
+            announce()
+
+    @staticmethod
+    def is_table(memory: "ProcessMemory", place: int) -> bool:
+        """Tell whether there is a table; its memory may be something else's by now."""
+        header = LAYOUT.header()
+        try:
+            return memory.read(place, len(header))[:UNWOUND] == header[:UNWOUND]
+        except ProbeError:
+            return False
 
     @staticmethod
     def size() -> int:
@@ -84,45 +96,62 @@ class CallTables:
                 content = process.memory.read(table, LAYOUT.size)
             except ProbeError:
                 continue
-            for bucket in range(BUCKETS_AT, LAYOUT.size, LAYOUT.bucket_size):
-                if not any(content[bucket : bucket + PLACES_SIZE]):
-                    continue
-                for way in range(WAYS):
-                    place_at = bucket + WORD.size * way
-                    (place,) = WORD.unpack_from(content, place_at)
-                    if place:
-                        at = bucket + PLACES_SIZE + way * LAYOUT.entry_size
-                        original, hook = PAIR.unpack_from(content, at + ORIGINAL)
-                        yield Entry(table + place_at, table + at, place, original, hook)
+            buckets = np.frombuffer(content, np.uint64, offset=BUCKETS_AT)
+            places = buckets.reshape(-1, LAYOUT.bucket_size // WORD.size)[:, :WAYS]
+            for number, way in np.argwhere(places).tolist():
+                bucket = BUCKETS_AT + number * LAYOUT.bucket_size
+                at = bucket + PLACES_SIZE + way * LAYOUT.entry_size
+                original, hook = PAIR.unpack_from(content, at + ORIGINAL)
+                place = int(places[number, way])
+                yield Entry(table + bucket + WORD.size * way, table + at, place, original, hook)
 
-    def give_up(self, process: "Process", arena: "Arena", inside: Collection[int] = ()) -> None:
-        """Put the real return addresses back where those into an arena stand; threads are held.
+    def give_up(
+        self, process: "Process", holds: Callable[[int], bool], inside: Collection[int] = ()
+    ) -> set[int]:
+        """Put the real return addresses back where there stand hooks for which `holds`; threads are
+        held. Return those hooks that are in use yet.
 
-        `inside` are the stack pointers of threads in the arena: the calls that they are just
-        entering or leaving stay as they are.
+        `inside` are the stack pointers of threads in the generated code of these hooks: the calls
+        that they are just entering or leaving stay as they are.
 
         Where the function that returned there had called another in its own place (a tail call),
-        the arena's address stands in that one's entry.
+        the hook's address stands in that one's entry.
         """
         entries = list(self.entries(process))
-        mine = [entry for entry in entries if arena.holds(entry.hook)]
+        mine = [entry for entry in entries if holds(entry.hook)]
         originals = {entry.entry_at: entry.original for entry in entries}
         memory = process.memory
+        busy = {_innermost(entries, sp) for sp in inside}
+        kept = set()
         for entry in mine:
-            if any(sp - WORD.size <= entry.place < sp + MOST_FRAME for sp in inside):
+            if entry.place in busy:
+                kept.add(entry.hook)
                 continue
             original = originals[entry.entry_at]
+            over = False
             try:
                 if memory.word(entry.place) == entry.hook:
                     memory.write(entry.place, WORD.pack(original))
+                    over = True
             except ProbeError:
-                continue  # the stack is gone
-            finally:
-                memory.write(entry.place_at, WORD.pack(0))
+                over = True  # the stack is gone
+            if process.returns is not None:
+                over |= process.returns.exchange(entry.place, entry.hook, original)
             for other in entries:
                 if other.place == entry.place and originals[other.entry_at] == entry.hook:
                     memory.write(other.entry_at + ORIGINAL, WORD.pack(original))
                     originals[other.entry_at] = original
+                    over = True
+            # Else another program may just have claimed it, and not have written its own hook yet.
+            if over:
+                memory.write(entry.place_at, WORD.pack(0))
+        return kept
+
+
+def _innermost(entries: Iterable[Entry], sp: int) -> int | None:
+    """Return the place of the call that a thread is entering or leaving with this stack pointer."""
+    near = (e.place for e in entries if sp - WORD.size <= e.place < sp + MOST_FRAME)
+    return min(near, default=None)
 
 
 assert ORIGINAL + WORD.size == HOOK

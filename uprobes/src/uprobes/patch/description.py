@@ -74,7 +74,7 @@ def _site(site: Site) -> list[object]:
         site.moved,
         site.end,
         site.cells,
-        [[patch.address, patch.original.hex(), patch.code.hex()] for patch in site.patches],
+        [[p.address, p.original.hex(), p.code.hex(), p.kept] for p in site.patches],
         location.spec,
         location.object,
         location.function,

@@ -77,7 +77,8 @@ class Displaced:
         image, bias = self.windows.map.image, self.bias
         rows = np.array([self.row])
         [pieces] = self.windows.jump_bytes(rows, [trampoline - bias])
-        return tuple(Patch(at + bias, image.read(at, len(code)), code) for at, code in pieces)
+        kept = arch.jump_size - len(pieces[0][1]) if self.form is JumpForm.PUNNED else 0
+        return tuple(Patch(at + bias, image.read(at, len(code)), code, kept) for at, code in pieces)
 
 
 def pops_arguments(place: Displaced) -> bool:

@@ -4,6 +4,8 @@ The program may come back to that place from its handler: where it lies in the m
 jump gives way to a breakpoint, which leaves the bytes behind it as they were.
 """
 
+import os
+import signal
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from uprobes.errors import ProbeError
 from uprobes.patch.installed import Installed
 from uprobes.patch.placing import give_way, jump_again
 from uprobes.patch.site import Site
+from uprobes.ptrace import FAULTS
 from uprobes.status import has_handler
 from uprobes.tracee import CHANGED, State
 
@@ -39,14 +42,17 @@ class Place:
 
 def tell_fault(engine: "Engine", tracee: "Tracee", number: int) -> None:
     """Put a thread that is about to get a fault's signal where the displaced instruction was."""
-    ip = tracee.registers[tracee.machine.ip]
-    installed = installed_at(tracee.process, ip)
-    place = None if installed is None else _displaced(tracee.process, installed, ip)
-    if place is None or not (info := ptrace.signal_info(tracee.tid)).synchronous:
-        return
-    if info.address == ip:
+    place = _place_of(tracee.process, tracee.registers[tracee.machine.ip])
+    if place is not None and _tell_where(tracee, place):
+        _put_back(engine, tracee, place, returns=has_handler(tracee.tid, number))
+
+
+def _tell_where(tracee: "Tracee", place: Place) -> bool:
+    """Have the signal that a thread is about to get name its place; False if it is no fault's."""
+    info = ptrace.signal_info(tracee.tid)
+    if info.synchronous and info.address == tracee.registers[tracee.machine.ip]:
         ptrace.set_signal_info(tracee.tid, info.at(place.address))
-    _put_back(engine, tracee, place, returns=has_handler(tracee.tid, number))
+    return info.synchronous
 
 
 def pass_trap(engine: "Engine", tracee: "Tracee") -> bool:
@@ -56,10 +62,9 @@ def pass_trap(engine: "Engine", tracee: "Tracee") -> bool:
     """
     process = tracee.process
     ip = tracee.registers[tracee.machine.ip]
-    installed = installed_at(process, ip)
-    if installed is None:
+    if installed_at(process, ip) is None:
         return False
-    place = _displaced(process, installed, ip)
+    place = _place_of(process, ip)
     if place is None or place.address == place.site.address:
         return True
     ptrace.set_signal_info(tracee.tid, ptrace.signal_info(tracee.tid).trap(place.address))
@@ -69,7 +74,7 @@ def pass_trap(engine: "Engine", tracee: "Tracee") -> bool:
 
 def _put_back(engine: "Engine", tracee: "Tracee", place: Place, *, returns: bool) -> None:
     """Set a thread to its place; `returns` tells whether a handler may have it come back there."""
-    process, registers = tracee.process, tracee.registers
+    process = tracee.process
     patch = process.breakpoints.patches.covering(place.site.address)
     if returns and patch is not None and place.address < patch.end:
         # First, should we die: until then it comes back to the trampoline.
@@ -77,11 +82,34 @@ def _put_back(engine: "Engine", tracee: "Tracee", place: Place, *, returns: bool
             if tracee.state is State.GONE:
                 return
             give_way(process, place.site)
-    registers[process.machine.ip] = place.address
-    if place.pushed:
-        registers[process.machine.sp] += place.pushed
+    _set_to(tracee, place)
     if returns and place.address == place.site.address:
         tracee.restart()
+
+
+def bring_out(process: "Process", tracee: "Tracee") -> None:
+    """Set a stopped thread to where the instruction was that it is about to execute in a trampoline
+    to which nothing leads any more.
+    """
+    ip = tracee.peek(process.machine.ip)
+    if not any(item.arena.holds(ip) for item in process.leftover):
+        return
+    status = tracee.pending or 0
+    number = 0 if status >> 16 else os.WSTOPSIG(status)
+    place = _place_of(process, ip)
+    if place is None or number == signal.SIGTRAP:
+        return
+    tracee.load()
+    if number in FAULTS:
+        _tell_where(tracee, place)
+    _set_to(tracee, place)
+    tracee.flush()
+
+
+def _set_to(tracee: "Tracee", place: Place) -> None:
+    tracee.registers[tracee.machine.ip] = place.address
+    if place.pushed:
+        tracee.registers[tracee.machine.sp] += place.pushed
 
 
 def past_program(process: "Process", plan: Plan) -> Plan:
@@ -107,22 +135,23 @@ def jump_back(engine: "Engine", tracee: "Tracee", point: "ProbePoint") -> None:
 
 def installed_at(process: "Process", ip: int) -> Installed | None:
     """Return what was installed with the trampoline that an address is in, None for none."""
-    every = [*process.installed, *process.leftover]
-    return next((installed for installed in every if installed.arena.holds(ip)), None)
+    return next((item for item in process.every_installed if item.arena.holds(ip)), None)
 
 
-def _displaced(process: "Process", installed: Installed, ip: int) -> Place | None:
+def site_around(process: "Process", ip: int) -> Site | None:
+    """Return the site in whose displaced instructions, or the jump behind them, an address is."""
+    installed = installed_at(process, ip)
+    sites = installed.every if installed is not None else ()
+    return next((s for s in sites if s.moved <= ip < s.trampoline + s.size), None)
+
+
+def _place_of(process: "Process", ip: int) -> Place | None:
     """Return the place whose instruction a thread in a trampoline is about to execute.
 
     None for an address that is in no copy, or between its instructions.
     """
-    for site in installed.every:
-        if site.moved <= ip < site.trampoline + site.size:
-            return _in_copy(process, site, ip)
-    return None
-
-
-def _in_copy(process: "Process", site: Site, ip: int) -> Place | None:
+    if (site := site_around(process, ip)) is None:
+        return None
     try:
         copy = copy_of(process, site)
         if process.memory.read(site.moved, len(copy.code)) != copy.code:

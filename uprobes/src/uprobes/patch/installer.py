@@ -8,8 +8,8 @@ Order of steps, so that we may die after any of them:
 4. jumps and breakpoints are written, and the threads go on.
 """
 
+import contextlib
 import signal
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -20,24 +20,26 @@ from uprobes.errors import CannotMap, ProbeError
 from uprobes.location import Location
 from uprobes.patch import description
 from uprobes.patch.arena import Arena
-from uprobes.patch.builder import Builder
+from uprobes.patch.builder import ROOM, Builder
 from uprobes.patch.calls import CallTables
 from uprobes.patch.choosing import begin_cells, choose_sites, clusters, ends, fit, give_cells
 from uprobes.patch.displaced import Displaced, Files, displaced_at
 from uprobes.patch.installed import Installed
 from uprobes.patch.placing import (
     gave_way,
+    in_windows,
     is_led,
     jump_again,
     place_jumps,
     place_traps,
     take_out,
-    unmap,
 )
+from uprobes.patch.removing import PAUSE, TRIES, remove
 from uprobes.patch.shared import PAGE, SharedMemory
 from uprobes.patch.site import Kind, Site, Wanted
+from uprobes.patch.stepping_out import step_out
 from uprobes.patch.thread_words import ThreadWords, thread_words
-from uprobes.patch.threads import blocks_signal, stacks_inside
+from uprobes.patch.threads import blocks_signal
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
@@ -46,10 +48,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TRIES = 10
-"""How often threads are stopped again because one is where a jump shall be."""
-PAUSE = 0.001
-"""Seconds before the second try, twice that before the next, and so on."""
 BUSY = Reason(
     "busy",
     "a thread stayed inside the bytes that the jump would take",
@@ -85,14 +83,10 @@ class Installer:
         where the process gives no memory.
         """
         if process.calls is None and any(item.kind is Kind.RETURN for item in wanted):
-            self._open_calls(process, files, unwinders)
+            # The tables of calls, and what puts return addresses back before any unwinding.
+            base = [Wanted(location, None, Kind.UNWINDER) for location in unwinders]
+            self._install(process, base, files, None, None, CallTables())
         return self._install(process, wanted, files, layout, note, None)
-
-    def _open_calls(self, process: "Process", files: Files, unwinders: Sequence[Location]) -> None:
-        """Make the tables of calls, and have return addresses put back before any unwinding."""
-        process.calls = self._borrow(process, lambda _: CallTables.create(process))
-        wanted = [Wanted(location, None, Kind.UNWINDER) for location in unwinders]
-        self._install(process, wanted, files, None, None, process.calls)
 
     def _install(
         self,
@@ -105,8 +99,9 @@ class Installer:
     ) -> Installed:
         refused: list[ProbeError] = []
         kept = fit(process, wanted, refused)
-        taken = [(p.address, p.end) for p in process.breakpoints.patches]
+        taken = [(p.address, p.reach) for p in process.breakpoints.patches]
         taken += [(b.address, b.address + len(b.original)) for b in process.breakpoints]
+        taken += [(address, address + 1) for address in process.points]
         locations = [item.location for item in kept]
         displaced = displaced_at(locations, files, process.machine.arch, taken)
         sites = choose_sites(kept, displaced, refused)
@@ -114,18 +109,19 @@ class Installer:
         ring_at = end + PAGE - 1 & -PAGE if layout is not None else 0
         notes_at = ring_at + layout.size if layout is not None else end
         size = notes_at + description.room(sites, note)
-        shared, words = self._share(process, sites, size)
-        if layout is not None:
-            header = layout.header()
-            shared.view[ring_at : ring_at + len(header)] = header
-        installed = Installed(process.pid, shared, self._arena(process), layout, ring_at, note)
-        installed.words, installed.refused = words, refused
-        installed.calls, installed.notes_at = calls, notes_at
-        if not sites:
+
+        def begun(shared: SharedMemory, words: ThreadWords) -> Installed:
+            if layout is not None:
+                header = layout.header()
+                shared.view[ring_at : ring_at + len(header)] = header
+            installed = Installed(process.pid, shared, self._arena(process), layout, ring_at, note)
+            installed.words, installed.refused = words, refused
+            installed.calls, installed.notes_at = calls, notes_at
             return installed
-        # Whatever is mapped from here on, our successor finds: we may be killed.
-        installed.arena.announce = partial(description.write, installed)
-        process.installed.append(installed)
+
+        if not sites and calls is None:
+            return begun(SharedMemory.alone(size), ThreadWords())
+        installed = self._begin(process, sites, size, begun)
         try:
             description.write(installed)
             self._build(process, installed, sites, displaced)
@@ -141,19 +137,34 @@ class Installer:
 
     # -- memory and trampolines -----------------------------------------------------------------
 
-    def _share(
-        self, process: "Process", sites: list[Site], size: int
-    ) -> tuple[SharedMemory, ThreadWords]:
-        """Map what the process and we share; one of its threads is stopped for a moment."""
-        if not sites:
-            return SharedMemory.alone(size), ThreadWords()
-        near = ends(next(clusters(sites)))
+    def _begin(
+        self,
+        process: "Process",
+        sites: list[Site],
+        size: int,
+        begun: Callable[[SharedMemory, ThreadWords], Installed],
+    ) -> Installed:
+        """Map what the process and we share, and room for trampolines, by one thread stopped for a
+        moment.
+        """
+        near = ends(next(clusters(sites), []))
 
-        def share(tracee: "Tracee") -> tuple[SharedMemory, ThreadWords]:
-            return SharedMemory.create(process, size, near), thread_words(tracee)
+        def begin(tracee: "Tracee") -> Installed:
+            shared = SharedMemory.create(process, size, near)
+            installed = begun(shared, thread_words(tracee))
+            # Whatever is mapped from here on, our successor finds: we may be killed.
+            installed.arena.announce = partial(description.write, installed)
+            process.installed.append(installed)
+            if installed.calls is not None:
+                installed.calls.map(process, installed.arena.announce)
+            if near:
+                with contextlib.suppress(ProbeError):  # what has no room is refused one by one
+                    installed.arena.near(near[0], ROOM)
+            return installed
 
-        self.engine.holding.with_one(process, process.install_guard)
-        return self._borrow(process, share)
+        if process.guard is None and process.unguarded is None:
+            self.engine.holding.with_one(process, process.install_guard)
+        return self._borrow(process, begin)
 
     def _arena(self, process: "Process") -> Arena:
         mapper = process.mapper
@@ -205,20 +216,21 @@ class Installer:
 
     def _place(self, process: "Process", installed: Installed) -> bool:
         """Let the code lead to the trampolines; tell whether it became other than planned."""
-        planned = len(installed.every)
+        holding, planned = self.engine.holding, len(installed.every)
         waiting = [site for site in installed.every if site.method is Method.JUMP]
         for attempt in range(TRIES):
             if not waiting:
                 break
             if attempt:
-                time.sleep(PAUSE * 2 ** (attempt - 1))
-            with self.engine.holding.held(process) as held:
+                holding.attend(process, PAUSE * 2 ** (attempt - 1))
+            with holding.held(process) as held:
+                step_out(self.engine, process, held, in_windows(waiting))
                 waiting = place_jumps(process, installed, waiting, held)
         for site in waiting:
             # Its trampoline goes on behind all that it displaces: a breakpoint can lead there too.
             site.why_not[Method.JUMP] = BUSY
             site.method, site.patches = Method.TRAP, ()
-        place_traps(process, installed)
+        place_traps(self.engine, process, installed)
         for site in installed.every:
             process.sites[site.address] = site
         return bool(waiting) or len(installed.every) != planned
@@ -236,7 +248,8 @@ class Installer:
         for attempt in range(TRIES):
             if not any(gave_way(process, site) for site in installed.every):
                 break
-            time.sleep(PAUSE * 2**attempt)
+            if attempt:
+                self.engine.holding.attend(process, PAUSE * 2 ** (attempt - 1))
             with self.engine.holding.held(process) as held:
                 jump_again(process, installed, held)
         blocking = blocks_signal(process.pid, signal.SIGTRAP)
@@ -251,49 +264,14 @@ class Installer:
         take_out(process, risky)
         for site in risky:
             installed.drop(site, site.refusal(UNSAFE))
-        base = next((item for item in process.installed if item.calls is not None), None)
-        for item in (installed, base):
-            if item is not None:
+        for item in process.installed:
+            if item is installed or item.calls is not None:
                 item.stays = True
                 description.write(item)
 
     def remove(self, process: "Process", installed: Installed) -> None:
-        """Put the original bytes back, and unmap what nobody is inside of any more.
-
-        Where a thread stays inside for long its trampolines stay mapped, and nothing leads there.
-        """
-        if installed not in process.installed:
-            return
-        process.installed.remove(installed)
-        if process.ended:
-            return
-        for attempt in range(TRIES):
-            if attempt:
-                time.sleep(PAUSE * 2 ** (attempt - 1))
-            with self.engine.holding.held(process) as held:
-                if not attempt:
-                    take_out(process, installed.every)
-                if process.calls is not None:
-                    arena = installed.arena
-                    inside = stacks_inside(process, held, arena.holds)
-                    process.calls.give_up(process, arena, inside)
-                self.engine.leaving.free_caller(process)
-                if unmap(process, installed, held):
-                    break
-        else:
-            process.leftover.append(installed)
-        self._close_calls(process)
-
-    def _close_calls(self, process: "Process") -> None:
-        """Take the tables out when no program of returns is left."""
-        items = [*process.installed, *process.leftover]
-        if any(site.returns for item in items for site in item.sites):
-            return
-        for item in process.installed:
-            if item.calls is not None:
-                process.calls = None
-                self.remove(process, item)
-                return
+        """Take programs out, as `removing` says."""
+        remove(self.engine, process, installed)
 
 
 def _map_near(shared: SharedMemory, near: tuple[int, ...], tracee: "Tracee") -> int:

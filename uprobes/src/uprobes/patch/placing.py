@@ -1,26 +1,38 @@
 """Write what leads to trampolines into the code, and take it out again."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import ubp
 from insn import Method, Reason
-from uprobes.errors import ProbeError
 from uprobes.patch.installed import Installed
 from uprobes.patch.site import Site
 from uprobes.patch.threads import addresses_in_use, hits
 from uprobes.point import ProbePoint
-from uprobes.tracee import FOR_SIGNAL
 
 if TYPE_CHECKING:
+    from uprobes.engine import Engine
     from uprobes.process import Process
     from uprobes.tracee import Tracee
 
 
 OFTEN = 16
 """A jump that gave way so often stays a breakpoint: all threads are stopped for each change."""
+
+
+def in_windows(sites: Iterable[Site]) -> Callable[[int], bool]:
+    """Return what tells whether an address is in the bytes that the jumps of sites will take."""
+    windows = sorted((p.address, p.end) for p in (site.patches[-1] for site in sites))
+    starts = [start for start, _ in windows]
+
+    def holds(address: int) -> bool:
+        index = bisect_right(starts, address) - 1
+        return index >= 0 and address < windows[index][1]
+
+    return holds
 
 
 def place_jumps(
@@ -48,9 +60,10 @@ def place_jumps(
     return [site for site, inside in zip(sites, busy, strict=True) if inside]
 
 
-def place_traps(process: "Process", installed: Installed) -> None:
+def place_traps(engine: "Engine", process: "Process", installed: Installed) -> None:
     """Write the breakpoints, while threads run; whoever meets one is sent to its trampoline."""
     sites = [site for site in installed.every if site.method is Method.TRAP]
+    make_room(engine, process, [site.address for site in sites])
     failed = _place_breakpoints(process, sites)
     for site in sites:
         if site.address in failed:
@@ -76,6 +89,20 @@ def _place_breakpoints(process: "Process", wanted: Iterable[Site]) -> dict[int, 
     return failed
 
 
+def make_room(engine: "Engine", process: "Process", addresses: Iterable[int]) -> None:
+    """Have the jumps give way that depend on bytes where breakpoints are to stand."""
+    patches = process.breakpoints.patches
+    if not len(patches):
+        return
+    kept = {patch.address for a in addresses if (patch := patches.keeping(a)) is not None}
+    if not kept:
+        return
+    with engine.holding.held(process):
+        for address in kept & process.sites.keys():
+            process.gave_way[address] = OFTEN
+            give_way(process, process.sites[address])
+
+
 def give_way(process: "Process", site: Site) -> None:
     """Have a breakpoint lead where a jump did: of the jump's bytes it takes the first alone.
 
@@ -92,11 +119,17 @@ def give_way(process: "Process", site: Site) -> None:
 
 def jump_again(process: "Process", installed: Installed, held: Sequence["Tracee"]) -> None:
     """Write jumps again where they gave way, but for those whose bytes are in use; all are held."""
-    sites = [site for site in installed.every if gave_way(process, site)]
+    sites = [s for s in installed.every if gave_way(process, s) and not _crowded(process, s)]
     take_out(process, sites)
     for site in place_jumps(process, installed, sites, held):
         _place_breakpoints(process, [site])
     process.sites.update({site.address: site for site in installed.every})
+
+
+def _crowded(process: "Process", site: Site) -> bool:
+    """Tell whether a probe point is where there must be none for the jump of a site."""
+    behind = range(site.address + 1, site.patches[-1].reach)
+    return any(a in process.points or process.breakpoints.at(a) is not None for a in behind)
 
 
 def is_led(process: "Process", site: Site) -> bool:
@@ -132,29 +165,6 @@ def take_out(process: "Process", sites: Sequence[Site]) -> None:
     for site in sites:
         process.sites.pop(site.address, None)
         process.points.pop(site.address, None)
-
-
-def unmap(process: "Process", installed: Installed, held: Iterable["Tracee"]) -> bool:
-    """Unmap what is taken out, if no thread is inside or comes back; tell whether it is gone.
-
-    All threads are held.
-    """
-    used = addresses_in_use(process, held).tolist()
-    caller = process.stopped_tracee()
-    # One that is stopped for a signal would lose it, and the loop would wait for its stop for ever.
-    if caller is None or caller.stopped_for == FOR_SIGNAL:
-        return False
-    if any(installed.arena.holds(address) for address in used):
-        return False
-    process.caller = caller
-    try:
-        for start, end in installed.mappings():
-            process.call("munmap", start, end - start)
-    except (OSError, ProbeError):
-        return False
-    finally:
-        process.caller = None
-    return True
 
 
 def _reason(error: Exception) -> Reason:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,21 +29,10 @@ def addresses_in_use(process: "Process", tracees: "Iterable[Tracee]") -> NDArray
     the program counter (struct sigcontext, arch/x86/include/uapi/asm/sigcontext.h); a number that
     only looks like that can make the caller wait, no more.
     """
-    return np.unique(_positions(process, tracees)[0])
+    return np.unique(positions(process, tracees)[0])
 
 
-def stacks_inside(
-    process: "Process", tracees: "Iterable[Tracee]", holds: Callable[[int], bool]
-) -> list[int]:
-    """Return the stack pointers of held threads at addresses for which `holds`, and of what their
-    signal handlers interrupted there.
-    """
-    addresses, stacks = _positions(process, tracees)
-    pairs = zip(addresses.tolist(), stacks.tolist(), strict=True)
-    return [stack for address, stack in pairs if holds(address)]
-
-
-def _positions(
+def positions(
     process: "Process", tracees: "Iterable[Tracee]"
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Return where held threads are, and what signals interrupted: addresses, stack pointers.
