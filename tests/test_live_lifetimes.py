@@ -11,6 +11,7 @@ from pathlib import Path
 import live
 import pytest
 
+import insn
 import uprobes
 
 pytestmark = pytest.mark.live
@@ -77,6 +78,34 @@ def test_detaching_from_a_parent_that_waits_for_its_vfork_child(victim, method):
     started.check_untouched()
     started.go()
     assert started.finish() == (["waiting", "sum 8"], 0)
+
+
+@pytest.mark.parametrize("method", ["inline", "step"])
+def test_a_parent_that_waits_for_its_vfork_child_comes_back_to_its_own_code(victim, method):
+    """It waits inside of a probed system call, and is behind it when nobody traces it any more."""
+    started = victim("lifetimes", "vfork_waits")
+    with uprobes.attach(started.pid) as target:
+        place = system_call_of(target, "libc:vfork")
+        made = target.uprobe(place, lambda hit: None, method=method)
+        started.go()
+        started.wait_for("waiting")
+        assert made.probes[0].hits == 1
+        made.unregister()
+    live.until(lambda: live.tracer_of(started.pid) == 0, "nobody traces it")
+    started.go()
+    assert started.finish() == (["waiting", "sum 8"], 0)
+
+
+def system_call_of(target, spec):
+    """Give the address of the first system call of a function."""
+    made = target.register(spec, lambda hit: None)
+    address = made.probes[0].location.address
+    made.unregister()
+    while True:
+        instruction = insn.decode(target.read(address, 15), address)
+        if instruction.flow is insn.Flow.SYSTEM_CALL:
+            return address
+        address = instruction.end
 
 
 @pytest.mark.parametrize("what", ["untraced", "untraced_vm"])

@@ -143,6 +143,10 @@ class Lifetimes:
             self._await_birth(ptrace.event_message(tracee.tid))
         if tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
             tracee.vforking = event is Event.VFORK
+            if tracee.vforking and tracee.step is not None:
+                # It can't be stopped until the child lets it go on, perhaps when we have left.
+                tracee.load()
+                self.engine.signals.give_up_step(tracee)
             self.engine.go_on(tracee)
             if event is Event.EXIT:
                 # Nothing is reported any more until it has ended, which may take long: a main
