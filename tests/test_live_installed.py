@@ -227,37 +227,6 @@ def test_programs_of_returns_run_at_every_return_and_disturb_nothing(
     assert {error.code for error in installed.refused} <= {"pops-arguments"}
 
 
-CHAIN = ("first", "second", "third")
-
-
-@pytest.mark.parametrize("removed", [False, True], ids=["stays", "removed"])
-@pytest.mark.parametrize("programs", ["first", "second", "third", "first third", "first second"])
-def test_handlers_and_programs_of_returns_wait_for_one_tail_call(victim, programs, removed):
-    """Each takes over the return address that the other left; either may go while they wait."""
-    started = victim("returns", "tail", 200)
-    seen = {name: [] for name in CHAIN if name not in programs}
-    with uprobes.attach(started.pid) as target:
-        def leave(hit):
-            if removed and hit.probe.hits == 100:
-                installed.remove()
-
-        target.uprobe(started.points["third"] + len(b"\x48\x8d\x04\x7f"), leave)
-        wanted = [(started.points[name], COUNT) for name in programs.split()]
-        installed = target.install(wanted, returns=True)
-        handlers = {
-            name: target.uretprobe(started.spec(name), saw.append) for name, saw in seen.items()
-        }
-
-        live.run_to_the_end(target, started)
-    assert started.finish() == (["done tail"], 0)
-    assert target.failures == []
-    for name, returns in seen.items():
-        assert [ret.value for ret in returns] == [3 * i for i in range(200)], name
-        assert handlers[name].probes[0].hits == 200
-    hits = {installed.results(site).hits for site in installed.sites}
-    assert hits == {100 if removed else 200}
-
-
 def test_removing_programs_of_returns_lets_calls_under_way_return(victim):
     started = victim("returns", "blocks")
     with uprobes.attach(started.pid) as target:

@@ -20,7 +20,7 @@ from uprobes.exits import exits_of, place_exits
 from uprobes.location import Location
 from uprobes.maps import Mapping, has_memory
 from uprobes.methods import HANDLER_METHODS, choose
-from uprobes.patch.placing import make_room
+from uprobes.patch.placing import make_room, tell_guard
 from uprobes.patch.site import Kind
 from uprobes.point import ProbePoint
 from uprobes.probe import Probe, ProbeState, Uretprobe, in_order
@@ -64,6 +64,7 @@ class Arming:
         """Register probes whose exits, where they need any, are in."""
         refused: list[ProbeError] = []
         points = process.points
+        make_room(self.engine, process, [location.address for _, location in wanted])
         fresh: dict[int, tuple[Probe, ...]] = {}
         exchanging = {probe for probe, _ in wanted if probe.returns and not exits_of(probe)}
         guarded = bool(exchanging) and has_shadow_stack(process.pid)
@@ -94,7 +95,6 @@ class Arming:
         if exchanging:
             self._open_returns(process)
         guard = process.guard
-        make_room(self.engine, process, made)
         failed = process.breakpoints.insert_many(made, None if guard is None else guard.cover)
         for address, error in failed.items():
             del points[address]
@@ -126,6 +126,7 @@ class Arming:
                 failed.append(as_probe_error(error, probe.location))
             else:
                 point.probes = in_order((*point.probes, probe))
+                tell_guard(process, [point.address])
         process.points.update(fresh)
         self._guard(process)
         if any(probe.returns and not exits_of(probe) for probe in probes):
@@ -238,6 +239,7 @@ class Arming:
             self._refuse(probe, as_probe_error(error, probe.location), refused)
             return
         point.probes = in_order((*point.probes, probe))
+        tell_guard(point.process, [point.address])
         probe.point = point
         probe.failed = self.engine.failed
         probe.state = ProbeState.ARMED
@@ -271,7 +273,9 @@ class Arming:
         for point, gone in leaving.items():
             point.probes = tuple(p for p in point.probes if p not in gone)
             point.paused = tuple(p for p in point.paused if p not in gone)
-            if not point.probes:
+            if not point.probes and point.trampoline:
+                tell_guard(point.process, [point.address])
+            elif not point.probes:
                 empty.setdefault(point.process, []).append(point)
             if point.process.returns is not None:
                 for probe in gone:

@@ -35,7 +35,7 @@ def pause(engine: "Engine", probes: Iterable[Probe]) -> None:
         for point in engine.arming.points_of(probe):
             point.probes = tuple(p for p in point.probes if p is not probe)
             point.paused = (*point.paused, probe)
-            if not point.probes:
+            if not point.probes and not point.trampoline:
                 idle.setdefault(point.process, {})[point.address] = point
     for process, points in idle.items():
         if process.ended:

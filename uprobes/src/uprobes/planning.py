@@ -56,6 +56,10 @@ class Planning:
         Methods are tried from the cheapest on; one that needs a slot which can't be had is passed
         over.
         """
+        if point.trampoline:
+            point.lead()
+            assert point.plan is not None
+            return point.plan
         verdict = point.verdict
         self.caller = caller
         try:

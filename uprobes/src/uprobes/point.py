@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import insn
+import ubp
 from insn import Method, Reason, Verdict
 from uprobes.errors import NotMapped, Overwritten
 from uprobes.methods import NEEDS_TRACER, choose, preference
 
 if TYPE_CHECKING:
-    from ubp import Plan
     from uprobes.maps import Mapping
     from uprobes.probe import Probe
     from uprobes.process import Process
@@ -32,6 +32,7 @@ class ProbePoint:
         "short",
         "time_ns",
         "timed",
+        "trampoline",
         "unplanned",
         "used",
     )
@@ -48,11 +49,13 @@ class ProbePoint:
         self.probes: tuple[Probe, ...] = ()
         """Those that a hit is for."""
         self.paused: tuple[Probe, ...] = ()
-        self._plan: Plan | None = None
+        self._plan: ubp.Plan | None = None
         self.used: Method | None = None
         """The method that was used last."""
         self.onward: ctypes.c_ulong | None = None
         """Where a thread can simply go on after a hit, None when there is more to do."""
+        self.trampoline = 0
+        """Where a thread goes on after a hit because a program runs there, 0 without one."""
         self.short = True
         """Whether a thread can stand one byte behind the address without having hit the breakpoint.
         """
@@ -67,7 +70,7 @@ class ProbePoint:
         point.probes, point.paused = self.probes, self.paused
         point.short, point.unplanned = self.short, self.unplanned
         point._verdict, point.plan, point.home = self._verdict, self.plan, self.home
-        point.code = self.code
+        point.code, point.trampoline = self.code, self.trampoline
         return point
 
     def take_times(self, former: "ProbePoint | None") -> None:
@@ -91,17 +94,22 @@ class ProbePoint:
             )
 
     @property
-    def plan(self) -> "Plan | None":
+    def plan(self) -> ubp.Plan | None:
         """How the instruction is executed, None before the first hit."""
         return self._plan
 
     @plan.setter
-    def plan(self, plan: "Plan | None") -> None:
+    def plan(self, plan: ubp.Plan | None) -> None:
         self._plan = plan
         if plan is not None:
             self.used = plan.method
         resume = None if plan is None else plan.resume
         self.onward = None if resume is None else ctypes.c_ulong(resume)
+
+    def lead(self) -> None:
+        """Plan that whoever hits it is sent to its trampoline."""
+        instruction = self.process.decode(self.address)
+        self.plan = ubp.Plan(instruction, Method.TRAP, resume=self.trampoline)
 
     def forget_verdict(self) -> None:
         """Look at the instruction anew when it is needed: other code stands there."""
@@ -132,6 +140,8 @@ class ProbePoint:
         """
         if self.plan is not None:
             return self.plan.method
+        if self.trampoline:
+            return Method.TRAP
         every = self.every
         if probe in every or self.used is None:
             methods = choose(self.verdict, every if probe in every else (probe,))

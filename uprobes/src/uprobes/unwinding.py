@@ -59,11 +59,18 @@ class Unwinding:
         if stack is None:
             return
         for frame in returns.frames_between(hit.tid, sp, stack.end):
-            if not frame.exposed and process.memory.word(frame.place) == returns.trampoline:
+            if frame.exposed:
+                continue
+            if process.memory.word(frame.place) == returns.trampoline:
                 process.memory.write(
                     frame.place, frame.original.to_bytes(arch.pointer_size, arch.byte_order)
                 )
                 frame.exposed = True
+            for calls in process.every_calls:
+                # A program waits at that place, too: what it puts back must be the real one.
+                if calls.exchange(process, frame.place, returns.trampoline, frame.original):
+                    frame.exposed = True
+            if frame.exposed:
                 self._await(process, frame)
 
     def _await(self, process: Process, frame: Frame) -> None:

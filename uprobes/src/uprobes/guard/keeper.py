@@ -236,13 +236,18 @@ class Guard:
         rows["copy"][np.isin(rows["address"], gone)] = 0
         self._publish(rows)
 
-    def lead(self, copies: Mapping[int, int]) -> None:
-        """Say where the breakpoints of trap probes lead; 0 where there is none any more."""
+    def lead(self, copies: Mapping[int, int], healing: Collection[int] = ()) -> None:
+        """Say where the breakpoints of trap probes lead; 0 where there is none any more.
+
+        At those `healing` others stand, too: what these left on stacks is put back there first.
+        """
         rows = self.rows.copy()
         order = np.array(sorted(copies), np.uint64)
         mine = np.flatnonzero(np.isin(rows["address"], order))
         rows["copy"][mine] = [copies[address] for address in rows["address"][mine].tolist()]
-        rows["led"][mine] = rows["copy"][mine] != 0
+        how = {a: layout.LEADS_HEALED if a in healing else layout.LEADS for a in copies}
+        led = [how[a] if copies[a] else 0 for a in rows["address"][mine].tolist()]
+        rows["led"][mine] = led
         self._publish(rows)
 
     def led_originals(self) -> dict[int, bytes]:

@@ -44,6 +44,8 @@ before its jump; whether the breakpoint stays and always leads there (a trap pro
 """
 ORIGINAL, LED = 16, 19
 """The offsets of `original` and `led` in a row."""
+LEADS, LEADS_HEALED = 1, 2
+"""What `led` says of a trap probe: it just leads, or after all others were put back; else 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ order:
    and so does one that is about to make a system call for us, in this very area;
 2. at the return trampoline, the frame table says where the call really returns to;
 3. at the breakpoint of a trap probe it goes on in that probe's trampoline; at any other breakpoint
-   of ours, every original byte is put back through /proc/self/mem: later ones may
-   be met with SIGTRAP blocked, which kills; without /proc the thread goes on in the copy if there
-   is one, or its page is unlocked for a moment. Before that, the real return addresses are put back
-   on all stacks: this may be the entry of an unwinder, which would not know the trampoline;
+   of ours (at one that is both: first), every original byte is put back through /proc/self/mem:
+   later ones may be met with SIGTRAP blocked, which kills; without /proc the thread goes on in the
+   copy if there is one, or its page is unlocked for a moment. Before that, the real return
+   addresses are put back on all stacks: this may be the entry of an unwinder, which would not know
+   the trampoline;
 4. a trap that the program did not make is forgotten: the end of a step that we died over. It comes
    with the trap flag clear (the kernel hides the one of a step), behind no instruction that would
    make such a trap by itself;
@@ -152,8 +153,8 @@ def _find_point(a: Assembler) -> None:
     a.jump_if("e", "unknown")
     a.mov("r13", "rax")
     a.mov("rax", Mem("r12", 8))
-    a.arithmetic("cmp", Mem("r12", layout.LED), 0, size=1)
-    a.jump_if("ne", "led")
+    a.arithmetic("cmp", Mem("r12", layout.LED), layout.LEADS, size=1)
+    a.jump_if("e", "led")
     a.mov("r8", "r12")
     _heal_all(a)
     # Without /proc: go on in the copy, or unlock the page for a moment.
@@ -177,6 +178,9 @@ def _find_point(a: Assembler) -> None:
     a.arithmetic("and", "rdi", PAGE_MASK)
     _system_call(a, SYS_MPROTECT, "rdi", 0x1000, PROT_TEXT)
     a.label("healed")
+    a.mov("rax", Mem("r8", 8))
+    a.arithmetic("cmp", Mem("r8", layout.LED), 0, size=1)
+    a.jump_if("ne", "led")
     a.mov(Mem("rbx", UC_IP), "r13")
     a.ret()
 
@@ -212,9 +216,7 @@ def _search(a: Assembler) -> None:
 
 
 def _heal_all(a: Assembler) -> None:
-    """Put back return addresses, then every original byte whose breakpoint stands still, and run
-    the instruction.
-    """
+    """Put back return addresses, then every original byte whose breakpoint stands still."""
     a.lea_label("rdi", "own memory")
     _system_call(a, SYS_OPEN, "rdi", O_RDWR)
     a.arithmetic("cmp", "rax", 0, size=4)

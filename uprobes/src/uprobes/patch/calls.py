@@ -105,6 +105,13 @@ class CallTables:
                 place = int(places[number, way])
                 yield Entry(table + bucket + WORD.size * way, table + at, place, original, hook)
 
+    def exchange(self, process: "Process", place: int, former: int, original: int) -> bool:
+        """Have a call at a place return elsewhere, if it was to return to `former`."""
+        mine = [e for e in self.entries(process) if (e.place, e.original) == (place, former)]
+        for entry in mine:
+            process.memory.write(entry.entry_at + ORIGINAL, WORD.pack(original))
+        return bool(mine)
+
     def give_up(
         self, process: "Process", holds: Callable[[int], bool], inside: Collection[int] = ()
     ) -> set[int]:

@@ -82,7 +82,7 @@ def fit(process: "Process", wanted: Sequence[Wanted], refused: list[ProbeError])
         error = unfit(process.mapping_at(address), address, location.spec)
         if error is None and (address in seen or address in process.sites):
             error = refusal(location, OCCUPIED)
-        if error is None and address in process.points:
+        if error is None and address in process.points and item.kind is not Kind.UNWINDER:
             error = refusal(location, HANDLED)
         if error is None and item.kind is Kind.RETURN and location.no_return:
             error = no_return(location)

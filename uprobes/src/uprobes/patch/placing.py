@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import ubp
 from insn import Method, Reason
 from uprobes.patch.installed import Installed
-from uprobes.patch.site import Site
+from uprobes.patch.site import Kind, Site
 from uprobes.patch.threads import addresses_in_use, hits
 from uprobes.point import ProbePoint
 
@@ -81,24 +80,39 @@ def _place_breakpoints(process: "Process", wanted: Iterable[Site]) -> dict[int, 
     def announce(originals: dict[int, bytes]) -> None:
         if guard is not None:
             guard.cover(originals)
-            guard.lead({address: sites[address].trampoline for address in originals})
+            tell_guard(process, originals)
 
-    failed = process.breakpoints.insert_many(sites, announce)
+    standing = [address for address in sites if process.breakpoints.at(address) is not None]
+    tell_guard(process, standing)
+    failed = process.breakpoints.insert_many(sites.keys() - set(standing), announce)
     for address in failed:
         process.points.pop(address, None)
     return failed
 
 
+def tell_guard(process: "Process", addresses: Iterable[int]) -> None:
+    """Have the guard know where the breakpoints at addresses lead, if they lead anywhere."""
+    points = [process.points[address] for address in addresses]
+    leads = {point.address: point.trampoline for point in points if point.trampoline}
+    if process.guard is not None and leads:
+        process.guard.lead(leads, [point.address for point in points if point.every])
+
+
 def make_room(engine: "Engine", process: "Process", addresses: Iterable[int]) -> None:
-    """Have the jumps give way that depend on bytes where breakpoints are to stand."""
+    """Have the jumps give way that depend on bytes where breakpoints are to stand, and those in
+    front of unwinders: a breakpoint there can lead to the trampoline as well.
+    """
     patches = process.breakpoints.patches
     if not len(patches):
         return
-    kept = {patch.address for a in addresses if (patch := patches.keeping(a)) is not None}
-    if not kept:
+    crossed = {patch.address for a in addresses if (patch := patches.keeping(a)) is not None}
+    for address in process.sites.keys() & set(addresses):
+        if process.sites[address].kind is Kind.UNWINDER and patches.covering(address) is not None:
+            crossed.add(address)
+    if not crossed:
         return
     with engine.holding.held(process):
-        for address in kept & process.sites.keys():
+        for address in crossed & process.sites.keys():
             process.gave_way[address] = OFTEN
             give_way(process, process.sites[address])
 
@@ -128,6 +142,9 @@ def jump_again(process: "Process", installed: Installed, held: Sequence["Tracee"
 
 def _crowded(process: "Process", site: Site) -> bool:
     """Tell whether a probe point is where there must be none for the jump of a site."""
+    point = process.points.get(site.address)
+    if point is not None and point.every:
+        return True
     behind = range(site.address + 1, site.patches[-1].reach)
     return any(a in process.points or process.breakpoints.at(a) is not None for a in behind)
 
@@ -149,22 +166,30 @@ def gave_way(process: "Process", site: Site) -> bool:
 
 def lead_point(process: "Process", site: Site) -> None:
     """Have whoever hits the breakpoint of a site sent to its trampoline."""
-    point = ProbePoint(process, site.address)
-    point.plan = ubp.Plan(process.decode(site.address), Method.TRAP, resume=site.trampoline)
-    process.points[site.address] = point
+    point = process.points.get(site.address)
+    if point is None:
+        point = process.points[site.address] = ProbePoint(process, site.address)
+    process.drop_plans([point])
+    point.trampoline = site.trampoline
+    point.lead()
 
 
 def take_out(process: "Process", sites: Sequence[Site]) -> None:
     """Put the original bytes back at sites; where there are jumps all threads are held."""
     jumps = [patch.address for site in sites for patch in site.patches]
     traps = [site.address for site in sites if is_led(process, site)]
+    points = [process.points[a] for a in traps if a in process.points]
+    shared = {point.address for point in points if point.probes}
     process.breakpoints.patches.remove_many(jumps)
-    process.breakpoints.remove_many(traps)
+    process.breakpoints.remove_many(address for address in traps if address not in shared)
     if process.guard is not None and traps:
         process.guard.lead(dict.fromkeys(traps, 0))
+    for point in points:
+        point.plan, point.trampoline = None, 0
+        if not point.every:
+            del process.points[point.address]
     for site in sites:
         process.sites.pop(site.address, None)
-        process.points.pop(site.address, None)
 
 
 def _reason(error: Exception) -> Reason:
