@@ -75,3 +75,25 @@ def test_a_probe_in_a_library_that_was_unloaded_knows_its_instruction(victim, tm
 def test_what_was_never_looked_at_has_no_method():
     probe = uprobes.Uprobe(1, "libc:malloc")
     assert (probe.method, probe.verdict, probe.instruction, probe.why_not) == (None, None, None, {})
+
+
+@pytest.mark.parametrize("how", ["stays", "target", "registration", "one of two"])
+def test_what_was_taken_out_does_not_come_back_in_the_next_program(how):
+    """Whether its registration is ended, or its probes are taken out by themselves."""
+    shell = subprocess.Popen(["sh", "-c", "read line; /bin/true; :"], stdin=subprocess.PIPE)
+    with shell, uprobes.attach(shell.pid, follow_forks=True) as target:
+        specs = ["libc:exit", "libc:_exit"]
+        made = target.register(specs)
+        assert len(made.probes) == 2
+        if how == "target":
+            target.unregister(made.probes)
+        elif how == "registration":
+            made.unregister()
+        elif how == "one of two":
+            target.unregister([probe for probe in made.probes if probe.spec == specs[0]])
+        shell.stdin.write(b"\n")
+        shell.stdin.close()
+        assert target.run(live.PATIENCE) == uprobes.ExitStatus(0, None)
+        hits = {probe.spec: probe.hits for probe in made.probes}
+    expected = {"stays": (1, 1), "one of two": (0, 1)}.get(how, (0, 0))
+    assert tuple(hits[spec] for spec in specs) == expected

@@ -13,7 +13,7 @@ from uprobes.location import Location, Resolution, Resolver
 from uprobes.maps import has_memory
 from uprobes.probe import Probe, ProbeState
 from uprobes.process import Process
-from uprobes.wishes import Pending, Wish
+from uprobes.wishes import Pending, Wish, taken_out
 from uprobes.wording import ProbeOptions
 
 Wanted = list[tuple[Probe, Location]]
@@ -92,10 +92,12 @@ class Registrations:
         registration = Registration(self)
         wanted: Wanted = []
         process = self._process()
-        make = partial(options.make, process.pid)
+        make: Callable[[Location], Probe] = partial(options.make, process.pid)
         for spec in [specs] if isinstance(specs, str) else specs:
             if self._follows():
-                self._wishes.append(Wish(spec, options, registration))
+                wish = Wish(spec, options, registration)
+                self._wishes.append(wish)
+                make = partial(wish.make, process.pid)
             try:
                 resolution = self.resolve(spec, process.pid)
             except ProbeError as error:
@@ -178,6 +180,10 @@ class Registrations:
                 if probe.state is ProbeState.PENDING:
                     probe.state = ProbeState.UNREGISTERED
         self._do_disarm(leaving)
+        over = [w.registration for w in self._wishes if taken_out(w.registration.probes)]
+        for registration in over:
+            if not registration.pending:
+                self.forget_pending(registration)
 
     def forget_pending(self, registration: Registration) -> None:
         """Stop waiting for the objects that a registration waits for."""

@@ -4,10 +4,11 @@ Rules:
 - what was registered by a name is wished for in each new program that is followed;
 - a probe whose process has ended goes into the next program that has its place, and counts on:
   there are never more of them than processes at once;
-- where its handler has raised, in whatever program, no other gets it.
+- where its handler has raised, in whatever program, no other gets it;
+- what was taken out, in each program that had it, does not come back in a later one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -60,19 +61,33 @@ class Wish:
         make = partial(self._make, process.pid)
         return Pending(self.spec, make, self.registration, process.pid)
 
+    def make(self, pid: int, location: Location) -> Probe:
+        """Make a probe for a location, and keep in mind that it is there."""
+        probe = self.options.make(pid, location)
+        self._on(location).append(probe)
+        return probe
+
+    def _on(self, location: Location) -> list[Probe]:
+        key = (location.spec, location.path, location.elf_address)
+        return self.made.setdefault(key, [])
+
     def _make(self, pid: int, location: Location) -> Probe | None:
         """Give the probe for a location: one whose process has ended counts on, else a new one;
-        none where its handler has raised.
+        none where its handler has raised, or where all were taken out.
         """
-        made = self.made.setdefault((location.spec, location.path, location.elf_address), [])
-        if any(map(_has_raised, made)):
+        made = self._on(location)
+        if any(map(_has_raised, made)) or taken_out(made):
             return None
         probe = next((probe for probe in made if not probe.registered), None)
         if probe is None:
-            probe = self.options.make(pid, location)
-            made.append(probe)
+            probe = self.make(pid, location)
         probe.pid, probe.state = pid, ProbeState.PENDING
         return probe
+
+
+def taken_out(probes: Sequence[Probe]) -> bool:
+    """Tell whether there were probes, and each was unregistered."""
+    return bool(probes) and all(p.state is ProbeState.UNREGISTERED for p in probes)
 
 
 def _has_raised(probe: Probe) -> bool:
