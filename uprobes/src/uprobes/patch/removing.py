@@ -50,9 +50,13 @@ def unmap_leftover(
     """
     waited_for = list(fresh or process.leftover)
     for attempt in range(TRIES):
+        if not any(item in process.leftover for item in waited_for):
+            return
         if attempt:
             engine.holding.attend(process, PAUSE * 2 ** (attempt - 1))
-        if process.ended or not any(item in process.leftover for item in waited_for):
+            if process.guard is None and process.unguarded is None:  # to be stepped out
+                engine.holding.with_one(process, process.install_guard)
+        if process.ended:
             return
         with engine.holding.held(process) as held:
             if not attempt:

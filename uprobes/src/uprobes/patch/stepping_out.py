@@ -34,7 +34,10 @@ UNFIT_FIXUPS = Fixups.PUSHED_TRAP_FLAG | Fixups.LOADED_FLAGS
 def step_out(
     engine: "Engine", process: "Process", held: list[Tracee], inside: Callable[[int], bool]
 ) -> None:
-    """Step the held threads at addresses for which `inside` holds, until it does no more."""
+    """Step the held threads at addresses for which `inside` holds, until it does no more.
+
+    Only where there is a guard: should we die over a step, nobody else forgets its trap.
+    """
     known: dict[int, bool] = {}
 
     def fit(address: int) -> bool:
@@ -42,7 +45,7 @@ def step_out(
             known[address] = _can_be_stepped(process, address)
         return known[address]
 
-    for tracee in list(held):
+    for tracee in list(held) if process.guard is not None else ():
         if tracee is engine.current:
             continue
         try:
