@@ -52,11 +52,13 @@ KILLED_IN = ("counts", "register", "unregister", "install", "remove", "detach")
 class Held:
     """A probe or program that was put in, and the least and most hits that it must have seen."""
 
-    def __init__(self, key, function, kind, returns):
+    def __init__(self, key, function, kind, returns, inside):
         self.key = key
         self.function = function
         self.kind = kind
         self.returns = returns
+        self.inside = inside
+        """Whether it is behind the first instruction of its function."""
         self.low = self.high = 0
         self.all_the_while = False
         """Whether it was in when the present span began."""
@@ -197,7 +199,7 @@ class Anything(RuleBasedStateMachine):
         where = spec(function, offsets[inside % len(offsets)])
         answer = self.tracer.ask(what, key=key, method=method, returns=returns, spec=where)
         if answer["in"]:
-            self.held[key] = Held(key, function, what, returns)
+            self.held[key] = Held(key, function, what, returns, "+" in where)
         else:
             assert answer["refused"], "neither in nor refused"
 
@@ -253,6 +255,8 @@ class Anything(RuleBasedStateMachine):
             held.high += most
             if held.all_the_while and held.last is None:
                 held.low += own + (children if self.follow else 0)
+                if held.function == "escaping" and held.inside:
+                    held.low -= escapes  # counted, and left before it came to the probe
             held.all_the_while = False
             if held.last is not None:
                 self.check(held, held.last)

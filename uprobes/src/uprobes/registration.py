@@ -96,7 +96,8 @@ class Registrations:
         for spec in [specs] if isinstance(specs, str) else specs:
             if self._follows():
                 wish = Wish(spec, options, registration)
-                self._wishes.append(wish)
+                with self._lock:
+                    self._wishes.append(wish)
                 make = partial(wish.make, process.pid)
             try:
                 resolution = self.resolve(spec, process.pid)
@@ -106,7 +107,8 @@ class Registrations:
             registration.refused += resolution.refused
             if resolution.pending:
                 registration.pending.append(spec)
-                self._pending.append(Pending(spec, make, registration, process.pid))
+                with self._lock:
+                    self._pending.append(Pending(spec, make, registration, process.pid))
             wanted += [(make(location), location) for location in resolution.locations]
         registration.refused += self._arm(registration, wanted, process)
         return registration
@@ -140,7 +142,9 @@ class Registrations:
     def _wait_for(self, probe: Probe, registration: Registration, pid: int) -> None:
         probe.state = ProbeState.PENDING
         registration.pending.append(probe.spec)
-        self._pending.append(Pending(probe.spec, lambda _location: probe, registration, pid, probe))
+        item = Pending(probe.spec, lambda _location: probe, registration, pid, probe)
+        with self._lock:
+            self._pending.append(item)
 
     def resolve(self, spec: str | int, pid: int) -> Resolution:
         """Resolve a spec or a run-time address; raises ProbeError."""
@@ -180,9 +184,8 @@ class Registrations:
                 if probe.state is ProbeState.PENDING:
                     probe.state = ProbeState.UNREGISTERED
         self._do_disarm(leaving)
-        over = [w.registration for w in self._wishes if taken_out(w.registration.probes)]
-        for registration in over:
-            if not registration.pending:
+        for registration in {id(w.registration): w.registration for w in self._wishes}.values():
+            if taken_out(registration.probes) and not registration.pending:
                 self.forget_pending(registration)
 
     def forget_pending(self, registration: Registration) -> None:
@@ -210,8 +213,9 @@ class Registrations:
 
     def follow(self, process: Process) -> None:
         """Wish for a process that is followed everything that was registered by a name."""
-        self._pending = [item for item in self._pending if item.pid != process.pid]
-        self._pending += [wish.for_process(process) for wish in self._wishes if wish.named]
+        with self._lock:
+            self._pending = [item for item in self._pending if item.pid != process.pid]
+            self._pending += [wish.for_process(process) for wish in self._wishes if wish.named]
 
     def inherit(self, child: Process, parent: Process) -> None:
         """Let a fork wait for what its parent waits for; probe objects wait in one process only."""
@@ -233,8 +237,11 @@ class Registrations:
     def arm_pending(self, process: Process) -> None:
         """Try everything that waits in a process once more: objects were mapped."""
         with self._lock:
-            waiting = [item for item in self._pending if item.pid == process.pid]
-            self._pending = [item for item in self._pending if item.pid != process.pid]
+            self._arm_pending(process)
+
+    def _arm_pending(self, process: Process) -> None:
+        waiting = [item for item in self._pending if item.pid == process.pid]
+        self._pending = [item for item in self._pending if item.pid != process.pid]
         still: list[Pending] = []
         ready: dict[int, tuple[Registration, list[tuple[Probe, Location]]]] = {}
         for item in waiting:
@@ -268,8 +275,7 @@ class Registrations:
                     if probe.state is ProbeState.PENDING:  # or the process has died of something
                         probe.state = ProbeState.REFUSED if why else ProbeState.GONE
                         probe.error = why or probe.error
-        with self._lock:
-            self._pending += still
+        self._pending += still
 
     @staticmethod
     def _refuse(process: Process, registration: Registration, errors: Sequence[ProbeError]) -> None:
