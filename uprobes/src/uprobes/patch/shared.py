@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from uprobes.area import NO_FILE
+from uprobes.area import NO_FILE, TRIES
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.maps import read_mappings
 
@@ -64,10 +64,8 @@ class SharedMemory:
                 number = process.call("memfd_create", at, CLOSE_ON_EXEC | ALLOW_SEALING)
             try:
                 view = _open(process, number, size)
-                place = find_room(process, size, near)
                 flags = MAP_SHARED | MAP_FIXED_NOREPLACE
-                got = process.call("mmap", place, size, PROT_READ_WRITE, flags, number, 0)
-                check_place(process, got, place, size)
+                place = _map_in_room(process, size, near, PROT_READ_WRITE, flags, number)
             finally:
                 process.call("close", number)
         except OSError as error:
@@ -138,15 +136,30 @@ def map_private(
     process: "Process", size: int, near: tuple[int, ...], protection: int = PROT_READ_WRITE
 ) -> int:
     """Map memory of the process's own near addresses; raises CannotMap."""
-    place = find_room(process, size, near)
     flags = MAP_PRIVATE_ANONYMOUS | MAP_FIXED_NOREPLACE
     try:
-        got = process.call("mmap", place, size, protection, flags, NO_FILE, 0)
+        return _map_in_room(process, size, near, protection, flags, NO_FILE)
     except OSError as error:
         raise CannotMap(
-            f"process {process.pid} could not map {size} bytes: {error.strerror}", address=place
+            f"process {process.pid} could not map {size} bytes: {error.strerror}",
+            address=near[0] if near else 0,
         ) from None
-    check_place(process, got, place, size)
+
+
+def _map_in_room(
+    process: "Process", size: int, near: tuple[int, ...], protection: int, flags: int, file: int
+) -> int:
+    """Map where there is room, elsewhere if another thread takes that just now."""
+    for left in reversed(range(TRIES)):
+        place = find_room(process, size, near)
+        try:
+            got = process.call("mmap", place, size, protection, flags, file, 0)
+        except FileExistsError:
+            if not left:
+                raise
+        else:
+            check_place(process, got, place, size)
+            break
     return place
 
 
