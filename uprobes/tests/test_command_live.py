@@ -56,10 +56,13 @@ def on_victim(victim):
 
 
 def text_of(pid, path=""):
-    """Read the first code mapping of a process, or of the object whose path contains this."""
+    """Read a program's first code mapping, or that of the object whose path contains this.
+
+    What we map in front of it is none: it is there before anything leads to it.
+    """
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
         for line in maps:
-            if " r-xp " in line and path in line:
+            if " r-xp " in line and "/" in line and path in line:
                 start, end = (int(number, 16) for number in line.split()[0].split("-"))
                 memory.seek(start)
                 return memory.read(end - start)
