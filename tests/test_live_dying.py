@@ -12,8 +12,6 @@ import live
 import pytest
 from dying import Tracers
 
-import uprobes
-
 pytestmark = [pytest.mark.live, pytest.mark.concurrent]
 
 EVERY = {
@@ -76,16 +74,7 @@ def await_signals(pid, before, touches):
 
 def leave_untouched(program, before, touches, tries):
     """Attach, which cleans up, and detach; fail where that leaves anything each time."""
-    for left in reversed(range(tries)):
-        with uprobes.attach(program.pid):
-            pass
-        try:
-            untouched(program, before, touches)
-        except AssertionError:
-            if not left:
-                raise
-        else:
-            return
+    live.leave_clean(program.pid, lambda: untouched(program, before, touches), tries)
 
 
 def untouched(victim, before, touches):

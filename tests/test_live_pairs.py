@@ -186,8 +186,8 @@ def test_tracers_killed_at_random_lose_no_program_of_returns(victim, name, kills
             died += tracers.run(chance.randrange(1, 900), program.pid, "leaves", specs)
             assert program.alive, (died, program.finish())
             if chance.random() < 0.4:
-                leave_untouched(program, tries=20)
-    leave_untouched(program, tries=20)
+                live.leave_clean(program.pid, program.check_untouched, tries=20)
+    live.leave_clean(program.pid, program.check_untouched, tries=20)
     program.go()
     said, code = program.finish()
     assert ("wrong 0" in said, code) == (True, 0), said
@@ -197,17 +197,3 @@ VICTIMS = {
     "pairs": (("3",), ("plain", "recurses", "throws", "compares")),
     "kinds": (("2", "0", "push_rbp"), ("push_rbp",)),
 }
-
-
-def leave_untouched(program, tries):
-    """Attach and detach, again where a thread was inside of something for long."""
-    for left in reversed(range(tries)):
-        with uprobes.attach(program.pid):
-            pass
-        try:
-            program.check_untouched()
-        except AssertionError:
-            if not left:
-                raise
-        else:
-            return

@@ -87,15 +87,12 @@ class Breakpoints:
         fresh: dict[int, bytes] = {}
 
         def choose(address: int, present: bytes) -> bytes | None:
-            if self.patches.covering(address) is not None:
+            patch = self.patches.needing(address)
+            if patch is not None:
                 refused[address] = AlreadyInserted(
-                    "a jump of ours stands over that instruction",
-                    address=address,
-                    hint="remove the jump probe there, or make it one that traps",
-                )
-            elif self.patches.keeping(address) is not None:
-                refused[address] = AlreadyInserted(
-                    "a jump of ours in front of that instruction depends on its bytes",
+                    "a jump of ours stands over that instruction"
+                    if address < patch.end
+                    else "a jump of ours in front of that instruction depends on its bytes",
                     address=address,
                     hint="remove the jump probe there, or make it one that traps",
                 )

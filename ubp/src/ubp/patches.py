@@ -52,14 +52,18 @@ class Patches:
     def __iter__(self) -> Iterator[Patch]:
         return iter(self._by_address.values())
 
+    def needing(self, address: int) -> Patch | None:
+        """Return the patch whose bytes include an address, or which keeps the byte there."""
+        return self._last_from(address, address + 1)
+
     def covering(self, address: int) -> Patch | None:
         """Return the patch whose bytes include an address."""
-        patch = self._last_from(address, address + 1)
+        patch = self.needing(address)
         return patch if patch is not None and address < patch.end else None
 
     def keeping(self, address: int) -> Patch | None:
         """Return the patch which keeps the byte at an address as it is."""
-        patch = self._last_from(address, address + 1)
+        patch = self.needing(address)
         return patch if patch is not None and address >= patch.end else None
 
     def _last_from(self, start: int, end: int) -> Patch | None:

@@ -34,7 +34,7 @@ from uprobes.patch.placing import (
     place_traps,
     take_out,
 )
-from uprobes.patch.removing import PAUSE, TRIES, remove
+from uprobes.patch.removing import attempts, remove
 from uprobes.patch.shared import PAGE, SharedMemory
 from uprobes.patch.site import Kind, Site, Wanted
 from uprobes.patch.stepping_out import step_out
@@ -218,11 +218,11 @@ class Installer:
         """Let the code lead to the trampolines; tell whether it became other than planned."""
         holding, planned = self.engine.holding, len(installed.every)
         waiting = [site for site in installed.every if site.method is Method.JUMP]
-        for attempt in range(TRIES):
-            if not waiting:
-                break
-            if attempt:
-                holding.attend(process, PAUSE * 2 ** (attempt - 1))
+
+        def are_waiting() -> bool:
+            return bool(waiting)
+
+        for _ in attempts(self.engine, process, are_waiting):
             with holding.held(process) as held:
                 step_out(self.engine, process, held, in_windows(waiting))
                 waiting = place_jumps(process, installed, waiting, held)
@@ -245,11 +245,11 @@ class Installer:
         """
         if process.ended or installed not in process.installed:
             return
-        for attempt in range(TRIES):
-            if not any(gave_way(process, site) for site in installed.every):
-                break
-            if attempt:
-                self.engine.holding.attend(process, PAUSE * 2 ** (attempt - 1))
+
+        def is_lacking() -> bool:
+            return any(gave_way(process, site) for site in installed.every)
+
+        for _ in attempts(self.engine, process, is_lacking):
             with self.engine.holding.held(process) as held:
                 jump_again(process, installed, held)
         blocking = blocks_signal(process.pid, signal.SIGTRAP)

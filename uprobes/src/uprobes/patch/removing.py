@@ -6,7 +6,7 @@ whatever is removed next, and at the end. The tables of calls go with the last p
 """
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from uprobes.errors import ProbeError
@@ -25,6 +25,18 @@ TRIES = 10
 """How often threads are stopped again because one is where a program is to go."""
 PAUSE = 0.001
 """Seconds before the second try, twice that before the next, and so on."""
+
+
+def attempts(
+    engine: "Engine", process: "Process", needed: Callable[[], object]
+) -> Iterator[int]:
+    """Count attempts as long as one is needed, and let the threads go on before each one more."""
+    for attempt in range(TRIES):
+        if not needed():
+            return
+        if attempt:
+            engine.holding.attend(process, PAUSE * 2 ** (attempt - 1))
+        yield attempt
 
 
 def remove(engine: "Engine", process: "Process", installed: Installed) -> None:
@@ -49,13 +61,13 @@ def unmap_leftover(
     before, and is all that is waited for.
     """
     waited_for = list(fresh or process.leftover)
-    for attempt in range(TRIES):
-        if not any(item in process.leftover for item in waited_for):
-            return
-        if attempt:
-            engine.holding.attend(process, PAUSE * 2 ** (attempt - 1))
-            if process.guard is None and process.unguarded is None:  # to be stepped out
-                engine.holding.with_one(process, process.install_guard)
+
+    def is_left() -> bool:
+        return any(item in process.leftover for item in waited_for)
+
+    for attempt in attempts(engine, process, is_left):
+        if attempt and process.guard is None and process.unguarded is None:  # to be stepped out
+            engine.holding.with_one(process, process.install_guard)
         if process.ended:
             return
         with engine.holding.held(process) as held:
