@@ -10,6 +10,7 @@ import live
 import pytest
 
 import uprobes
+from ubp.programs import Count, Program
 
 pytestmark = pytest.mark.live
 
@@ -135,3 +136,21 @@ def test_unregistering_reaches_the_children_that_are_followed(what):
     for child in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.concurrent
+def test_a_child_of_the_moment_in_which_a_breakpoint_gets_its_trampoline_goes_on(victim):
+    """The copy of the memory was made before the parent had that trampoline, and ran into it."""
+    forks = victim("anything", "no-library")
+    forks.process.stdin.write(b"begin f\n")
+    forks.wait_for("begun")
+    with uprobes.attach(forks.pid, follow_forks=True) as target:
+        for _ in range(60):
+            program = Program(actions=(Count(),))
+            made = target.install([("anything:ripped", program)], method="trap")
+            assert made.sites
+            made.remove()
+    forks.said.clear()
+    forks.process.stdin.write(b"end\n")
+    forks.wait_for("ended")
+    assert "wrong 0 0" in forks.said

@@ -1,11 +1,13 @@
 """A fork that is followed: what its copy of the memory holds of ours becomes its own."""
 
 import contextlib
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 import ubp
 from uprobes.errors import NotMapped, ProbeError
 from uprobes.maps import mapping_at
+from uprobes.patch.arena import Area
 from uprobes.patch.placing import take_out
 
 if TYPE_CHECKING:
@@ -22,25 +24,54 @@ def follow(child: "Process", parent: "Process", tid: int) -> None:
     standing = (a for a in parent.points if parent.breakpoints.at(a) is not None)
     kept = {*standing, *parent.internal}
     child.breakpoints.remove_many([b.address for b in child.breakpoints if b.address not in kept])
+    lacking = _lacking(child, parent)
+    unled = {address for address in lacking if not parent.points[address].every}
+    child.breakpoints.forget(unled)
     child.unguarded = parent.unguarded
     _take_guard(child, parent, tid)
     child.breakpoints.complete()
     child.points = {
         address: point.copied(child)
         for address, point in parent.points.items()
-        if address not in kept or child.breakpoints.at(address) is not None
+        if address not in unled
+        and (address not in kept or child.breakpoints.at(address) is not None)
     }
-    for point in child.points.values():
-        if point.plan is not None and not _has_copy(child, point.plan):
+    for address, point in child.points.items():
+        if address in lacking:
+            point.plan, point.trampoline = None, 0
+        elif point.plan is not None and not _has_copy(child, point.plan):
             point.plan = None
     child.unwinders = set(parent.unwinders)
-    child.sites = dict(parent.sites)
+    child.sites = {a: site for a, site in parent.sites.items() if a not in lacking}
     child.take_areas([area for area in parent.areas if _has(child, area[0])])
     if parent.returns is not None and _returns_to(child, parent.returns.trampoline):
         child.returns = parent.returns.copied(child, tid)
         child.internal[child.returns.trampoline] = child.returns.leave
         if child.guard is not None:
             child.guard.set_trampoline(child.returns.trampoline)
+
+
+def _lacking(child: "Process", parent: "Process") -> set[int]:
+    """Return where breakpoints of the parent lead to trampolines that the copy has not got yet."""
+    led = {point.address: point.trampoline for point in parent.points.values() if point.trampoline}
+    items = parent.every_installed if led else ()
+    areas = [a for item in items for a in item.arena.areas if _is_alike(child, parent, a)]
+    areas.sort(key=lambda area: area.start)
+    starts = [area.start for area in areas]
+
+    def lacks(trampoline: int) -> bool:
+        index = bisect_right(starts, trampoline) - 1
+        return index < 0 or trampoline >= areas[index].end
+
+    return {address for address, trampoline in led.items() if lacks(trampoline)}
+
+
+def _is_alike(child: "Process", parent: "Process", area: Area) -> bool:
+    size = area.end - area.start
+    try:
+        return child.memory.read(area.start, size) == parent.memory.read(area.start, size)
+    except ProbeError:
+        return False
 
 
 def _take_guard(child: "Process", parent: "Process", tid: int) -> None:

@@ -13,12 +13,11 @@ import time
 
 from uprobes import ptrace
 from uprobes.errors import CannotMap, TargetGone
-from uprobes.ptrace import FAULTS, WALL, Event, Request, TrapCode
+from uprobes.ptrace import ALL_SIGNALS, FAULTS, WALL, Event, Request, TrapCode
 from uprobes.seccomp import check_prepared
 from uprobes.tracee import CALL_STOP, Tracee
 from uprobes.way_back import WayBack
 
-ALL_SIGNALS = (1 << 64) - 1
 RESTART_CODES = frozenset({512, 513, 514, 516})
 """What the kernel puts in the result while it decides on a restart (include/linux/errno.h)."""
 NO_CALL = (1 << 64) - 1

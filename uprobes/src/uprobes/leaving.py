@@ -9,10 +9,9 @@ from uprobes import ptrace, waits
 from uprobes.errors import ProbeError
 from uprobes.guard.keeper import AREA
 from uprobes.guard.rescue import Remains, adopt, unfinished_guards
-from uprobes.inject import ALL_SIGNALS
 from uprobes.patch.removing import unmap_leftover
 from uprobes.patch.shared import left_open
-from uprobes.ptrace import WALL, Event, Request
+from uprobes.ptrace import ALL_SIGNALS, WALL, Event, Request
 from uprobes.retiring import end_steps, retire
 from uprobes.status import signal_sets
 from uprobes.tracee import BREAK_STATUS, CALL_STOP, FOR_SIGNAL, State, Tracee

@@ -44,7 +44,9 @@ class Planning:
         self._freed = 0
         """Slots given back and not reclaimed yet."""
         self._former: list[tuple[int, int]] = []
-        """Areas that came with the memory of the process that this one was forked from."""
+        """Areas that a dead tracer left, or that came with the memory of the process that this one
+        was forked from.
+        """
 
     def _new_pool(self) -> ssol.Pool:
         return ssol.Pool(self.mapper, slot_size=SLOT_SIZE, area_size=AREA_SIZE)
@@ -124,19 +126,16 @@ class Planning:
         return code + arch.fill * ((size - len(code)) // len(arch.fill))
 
     def drop_plans(self, points: Iterable[ProbePoint]) -> None:
-        """Give the slots of probe points back; reuse waits for proof that nobody is inside."""
-        freed: dict[int, ssol.Slot] = {}
+        """Give the slots of probe points back; reuse waits for proof that nobody is inside, and so
+        long the guard knows what stands there.
+        """
         for point in points:
             plan, point.plan = point.plan, None
             if plan is not None and plan.copy is not None:
                 slot = self.pool.find(plan.copy.address)
                 if slot is not None:
-                    freed[point.address] = slot
-        if freed and self.guard is not None:
-            self.guard.forget_copies(freed)
-        for slot in freed.values():
-            self.pool.free(slot)
-        self._freed += len(freed)
+                    self.pool.free(slot)
+                    self._freed += 1
 
     @property
     def wants_reclaim(self) -> bool:
@@ -146,7 +145,10 @@ class Planning:
     def reclaim(self, busy: Iterable[int]) -> None:
         """Make freed slots usable in which none of these program counters is."""
         fill = self.machine.arch.fill
-        for slot in self.pool.reclaim(busy):
+        slots = self.pool.reclaim(busy)
+        if self.guard is not None:
+            self.guard.forget_copies([slot.address for slot in slots])
+        for slot in slots:
             del self.copies[slot.address]
             self.memory.write(slot.address, fill * (slot.size // len(fill)))
         self._freed = len(self.pool.quarantined)
@@ -162,12 +164,16 @@ class Planning:
 
     @property
     def areas(self) -> list[tuple[int, int]]:
-        """The areas that hold slots, those that came with a fork included: start and end."""
+        """The areas that hold slots, those that others mapped included: start and end."""
         return [*self._former, *((a.address, a.address + a.size) for a in self.pool.areas)]
 
     def take_areas(self, areas: list[tuple[int, int]]) -> None:
         """Take over areas that somebody else mapped."""
         self._former += areas
+
+    def drop_area(self, start: int) -> None:
+        """Forget an area that somebody else mapped, and that is unmapped."""
+        self._former = [area for area in self._former if area[0] != start]
 
     def holds(self, ip: int) -> bool:
         """Tell whether an address is in any area that holds slots."""

@@ -300,10 +300,9 @@ class Process(Planning):
         self.guard = None
 
     def forget_remains(self) -> None:
-        """Start anew after what a dead tracer left was undone."""
+        """Start anew after what a dead tracer left was undone, but for areas that are in use."""
         self.copies.clear()
         self.internal.clear()
-        self._former.clear()
         self.breakpoints.forget()
         self.returns = None
         if self.guard is not None and not self.guard.leads:

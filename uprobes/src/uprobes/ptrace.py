@@ -211,6 +211,10 @@ def set_signal_info(tid: int, info: SignalInfo) -> None:
     call(Request.SETSIGINFO, tid, 0, ctypes.addressof(buffer))
 
 
+ALL_SIGNALS = (1 << 64) - 1
+"""A set of signals, all of which are blocked where it is a mask."""
+
+
 def signal_mask(tid: int) -> int:
     """Return the set of blocked signals of a stopped thread, bit N - 1 for signal N."""
     mask = ctypes.c_uint64()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import struct
 from typing import TYPE_CHECKING
 
 from uprobes import copying, ptrace, waits
@@ -10,6 +11,7 @@ from uprobes.errors import ProbeError
 from uprobes.patch.faults import bring_out
 from uprobes.patch.placing import is_led, take_out
 from uprobes.patch.removing import unmap_free
+from uprobes.patch.threads import positions
 from uprobes.process import Process
 from uprobes.ptrace import WALL, Request, TrapCode
 from uprobes.tracee import BREAK_STATUS, State
@@ -169,11 +171,30 @@ def _unmap(process: Process, home: Process) -> None:
         unmap_free(process)
         if home.returns is not None:
             home.returns.restore(process)  # where a program's call had begun in another's place
-        for start, end in home.areas:
-            process.call("munmap", start, end - start)
+        used = _bring_back(process, home)
+        for start, end in list(home.areas):
+            if not any(start <= address < end for address in used):
+                process.call("munmap", start, end - start)
+                process.drop_area(start)
         if home.guard is not None:
-            home.guard.remove(process)
+            home.guard.remove(process, used)
     except (OSError, ProbeError):
         return
     finally:
         process.caller = None
+
+
+def _bring_back(process: Process, home: Process) -> list[int]:
+    """Have those that a signal interrupted in a slot come back to the original code; return where
+    the others are.
+
+    Only while nobody traces do signals come in there: who traces has a thread leave it before.
+    """
+    found, used = positions(process, process.tracees.values()), []
+    for address, place in zip(found.addresses.tolist(), found.kept.tolist(), strict=True):
+        original = home.original_of(address) if place else None
+        if original is None:
+            used.append(address)
+        else:
+            process.memory.write(place, struct.pack("<Q", original))
+    return used

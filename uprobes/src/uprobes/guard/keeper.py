@@ -15,6 +15,7 @@ import numpy as np
 from uprobes.errors import CannotMap, ProbeError
 from uprobes.guard import layout
 from uprobes.guard.layout import POINT, Field, GuardCode
+from uprobes.ptrace import ALL_SIGNALS
 from uprobes.seccomp import Wish
 from uprobes.status import signal_sets
 
@@ -45,8 +46,6 @@ CALLS_ALONE: tuple[Wish, ...] = (
     ("tgkill", (0, 0, SIGTRAP)),
 )
 """Those that it tries when we are dead: it does without what fails."""
-FEW = 32
-"""Up to so many rows are written one by one, more by writing the whole table."""
 AREA = layout.SIZE + 0xFFF & ~0xFFF
 
 
@@ -89,7 +88,8 @@ class Guard:
         process, made = self.process, self.made
         handler, flags, _, mask = layout.ACTION.unpack(old)
         if handler <= IGNORE:
-            flags, mask = made.flags, 0
+            # Nothing of the program's runs on top of it, to come back when it may be gone.
+            flags, mask = made.flags, ALL_SIGNALS
         elif flags & SA_RESETHAND:
             raise CannotMap("the program's own SIGTRAP handler is for one time only (SA_RESETHAND)")
         else:
@@ -178,9 +178,10 @@ class Guard:
         if len(fresh):
             self.cover({int(row["address"]): bytes([int(row["original"])]) for row in fresh})
 
-    def remove(self, process: "Process") -> None:
+    def remove(self, process: "Process", used: Iterable[int]) -> None:
         """Put the program's own disposition back, if ours is still in place; needs a stopped
-        thread. Where trap probes stay, the guard stays with them.
+        thread. Where trap probes stay, the guard stays with them, and its code where a thread comes
+        back to it: `used` are the addresses to which they do.
 
         `process` is the one that was guarded, or a fork's copy of it.
         """
@@ -194,7 +195,8 @@ class Guard:
         if handler != self.made.handler and (handler or not self.process.loses_guard):
             swap_action(process, current)  # the program has set one of its own since
         process.guard = None  # from here on its call site is no more
-        process.call("munmap", self.base, AREA)
+        if not any(self.base <= address < self.base + AREA for address in used):
+            process.call("munmap", self.base, AREA)
 
     def _write(self, field: Field, value: int) -> None:
         self.process.memory.write(self.base + field.offset, struct.pack("<Q", value))
@@ -225,15 +227,11 @@ class Guard:
         gone = np.fromiter(addresses, np.uint64, len(addresses))
         self._publish(self.rows[~np.isin(self.rows["address"], gone)])
 
-    def forget_copies(self, addresses: Collection[int]) -> None:
-        """Say that no copies of these covered points' instructions stand in slots any more."""
-        if len(addresses) <= FEW:
-            for address in addresses:
-                self._change(address, copy=0)
-            return
+    def forget_copies(self, slots: Collection[int]) -> None:
+        """Say that no copies of covered points' instructions stand in these slots any more."""
         rows = self.rows.copy()
-        gone = np.fromiter(addresses, np.uint64, len(addresses))
-        rows["copy"][np.isin(rows["address"], gone)] = 0
+        gone = np.isin(rows["copy"], np.fromiter(slots, np.uint64, len(slots)))
+        rows["copy"][gone] = 0
         self._publish(rows)
 
     def lead(self, copies: Mapping[int, int], healing: Collection[int] = ()) -> None:

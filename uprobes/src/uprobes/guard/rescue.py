@@ -117,10 +117,12 @@ def _mapped(pid: int, areas: "Iterable[tuple[int, int]]") -> list[tuple[int, int
 
 
 def _know_copy(process: "Process", address: int, copy: int, stepped: bool) -> None:
+    """Enter the copy of the instruction at an address, if it is what we would have written."""
     instruction = process.decode(address)
     back = None if stepped else instruction.end
-    relocated = insn.relocate(instruction, copy, back=back)
-    process.copies[copy] = ubp.Plan(instruction, Method.BOOST, relocated)
+    made = insn.relocate(instruction, copy, back=back, expand_calls=not stepped)
+    if process.memory.read(copy, len(made.code)) == made.code:
+        process.copies[copy] = ubp.Plan(instruction, Method.BOOST, made)
 
 
 def _adopt_frames(process: "Process", guard: Guard) -> int:

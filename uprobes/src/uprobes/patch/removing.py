@@ -99,7 +99,7 @@ def unmap_free(process: "Process") -> list[Installed]:
     arenas = [item.arena for item in process.leftover]
     used, stacks = [], []
     found = positions(process, process.tracees.values())
-    for address, stack in zip(*(array.tolist() for array in found), strict=True):
+    for address, stack in zip(found.addresses.tolist(), found.stacks.tolist(), strict=True):
         if any(arena.holds(address) for arena in arenas):
             used.append(address)
             if site_around(process, address) is None:
@@ -114,7 +114,7 @@ def unmap_free(process: "Process") -> list[Installed]:
         process.installed.remove(base)
         process.leftover.append(base)
         take_out(process, base.every)
-    used = found[0].tolist()
+    used = found.addresses.tolist()
     _unmap(process, [item for item in process.leftover if item.calls is not None], used)
     return bases
 

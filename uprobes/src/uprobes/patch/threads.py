@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from uprobes.process import Process
     from uprobes.tracee import Tracee
 
+WORD = np.uint64(8)
 MOST_STACK = 1 << 26
 """More of a stack than this is not looked through."""
 
@@ -29,13 +30,21 @@ def addresses_in_use(process: "Process", tracees: "Iterable[Tracee]") -> NDArray
     the program counter (struct sigcontext, arch/x86/include/uapi/asm/sigcontext.h); a number that
     only looks like that can make the caller wait, no more.
     """
-    return np.unique(positions(process, tracees)[0])
+    return np.unique(positions(process, tracees).addresses)
 
 
-def positions(
-    process: "Process", tracees: "Iterable[Tracee]"
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return where held threads are, and what signals interrupted: addresses, stack pointers.
+class Positions(NamedTuple):
+    """Where held threads are and what signals interrupted, one for each in three arrays."""
+
+    addresses: NDArray[np.uint64]
+    stacks: NDArray[np.uint64]
+    """The stack pointers there."""
+    kept: NDArray[np.uint64]
+    """The places of the words that hold the addresses until a handler returns, 0 for none."""
+
+
+def positions(process: "Process", tracees: "Iterable[Tracee]") -> Positions:
+    """Return where held threads are, and what signals interrupted.
 
     A signal's frame has the stack pointer in the word before the program counter.
     """
@@ -43,6 +52,7 @@ def positions(
     mappings = read_mappings(process.pid)
     found: list[NDArray[np.uint64]] = []
     stacks: list[NDArray[np.uint64]] = []
+    kept: list[NDArray[np.uint64]] = []
     here: list[int] = []
     tops: list[int] = []
     for tracee in tracees:
@@ -68,9 +78,11 @@ def positions(
             marked = words[behind:] & np.uint64(mask) == np.uint64(expected)
             found.append(words[:-behind][marked])
             stacks.append(np.roll(words, 1)[:-behind][marked])
+            kept.append(np.flatnonzero(marked).astype(np.uint64) * WORD + np.uint64(low))
     found.append(np.array(here, np.uint64))
     stacks.append(np.array(tops, np.uint64))
-    return np.concatenate(found), np.concatenate(stacks)
+    kept.append(np.zeros(len(here), np.uint64))
+    return Positions(np.concatenate(found), np.concatenate(stacks), np.concatenate(kept))
 
 
 def blocks_signal(pid: int, number: int) -> bool:
