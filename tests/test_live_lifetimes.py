@@ -10,9 +10,12 @@ from pathlib import Path
 
 import live
 import pytest
+import told
 
 import insn
 import uprobes
+from uprobes.guard.keeper import AREA
+from uprobes.status import has_handler
 
 pytestmark = pytest.mark.live
 
@@ -75,9 +78,19 @@ def test_detaching_from_a_parent_that_waits_for_its_vfork_child(victim, method):
         started.wait_for("waiting")
         assert probe.hits == 1
     live.until(lambda: live.tracer_of(started.pid) == 0, "nobody traces it")
-    started.check_untouched()
+    check_only_the_guard_is_left(started)
     started.go()
     assert started.finish() == (["waiting", "sum 8"], 0)
+
+
+def check_only_the_guard_is_left(started):
+    """Fail where more is left of us than a signal handler that nobody could take out: the only
+    thread of the program waits in the kernel.
+    """
+    assert live.changed_text(started.pid) == []
+    fresh = set(live.executable_mappings(started.pid)) - set(started.mappings)
+    assert sum(end - start for start, end, *_ in fresh) == AREA
+    assert has_handler(started.pid, signal.SIGTRAP)
 
 
 @pytest.mark.parametrize("method", ["inline", "step"])
@@ -225,3 +238,65 @@ def test_a_program_that_was_stopped_stays_so_until_it_is_continued(victim):
     os.kill(started.pid, signal.SIGCONT)
     started.go()
     assert started.finish()[1] == 0
+
+
+def probe_in(started, tracer):
+    """Have a tracer put a probe into a victim."""
+    tracer.ask("attach", pid=started.pid, follow=False)
+    place = started.spec("probed")
+    assert tracer.ask("register", key="x", spec=place, returns=False, method=None)["in"] == 1
+
+
+def die_with_a_probe_in(started):
+    """Have a tracer put a probe into a victim, and kill it."""
+    tracer = told.Told()
+    probe_in(started, tracer)
+    tracer.kill()
+
+
+def waiting_with_its_child(victim):
+    """Start a program that waits for its vfork child, which waits for us."""
+    started = victim("lifetimes", "vfork_waits")
+    started.go()
+    started.wait_for("waiting")
+    return started
+
+
+def test_a_vfork_child_that_sets_its_signals_to_default_outlives_the_tracer(victim):
+    started = victim("lifetimes", "vfork_waits")
+    tracer = told.Told()
+    probe_in(started, tracer)
+    started.go()
+    started.wait_for("waiting")
+    tracer.kill()
+    started.go()
+    assert started.finish() == (["waiting", "sum 8"], 0)
+
+
+def test_a_vfork_child_that_is_there_already_is_probed(victim):
+    started = waiting_with_its_child(victim)
+    with uprobes.attach(started.pid) as target:
+        by_pid = []
+        target.register(started.spec("probed"), lambda hit: by_pid.append(hit.pid))
+        started.go()
+        assert started.finish() == (["waiting", "sum 8"], 0)
+    assert len(by_pid) == 2
+    assert by_pid[0] != started.pid == by_pid[1]
+
+
+def test_a_vfork_child_that_is_there_already_outlives_the_tracer(victim):
+    started = waiting_with_its_child(victim)
+    die_with_a_probe_in(started)
+    started.go()
+    assert started.finish() == (["waiting", "sum 8"], 0)
+
+
+def test_a_tracer_takes_over_while_a_vfork_child_is_there(victim):
+    started = waiting_with_its_child(victim)
+    for _ in range(2):
+        die_with_a_probe_in(started)
+    with uprobes.attach(started.pid):
+        pass
+    started.check_untouched()
+    started.go()
+    assert started.finish() == (["waiting", "sum 8"], 0)

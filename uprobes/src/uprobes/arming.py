@@ -147,8 +147,7 @@ class Arming:
 
     def _guard(self, process: Process) -> None:
         """Make sure that the process survives us before it depends on us."""
-        if process.guard is None and process.unguarded is None:
-            self.engine.holding.with_one(process, process.install_guard)
+        self.engine.holding.install_guard(process)
         self.dispositions.watch(process)
 
     def _judge(

@@ -79,7 +79,6 @@ class Dispositions:
             registers[machine.call_number] != machine.calls["rt_sigaction"]
             or number & 0xFFFF_FFFF != SIGTRAP
             or size != SIGNAL_SET_SIZE
-            or tracee.pid != process.pid  # a child of vfork has dispositions of its own
             or process.guard is None
         ):
             return
@@ -112,10 +111,14 @@ class Dispositions:
             except NotMapped:
                 return -errno.EFAULT
             handler, flags, restorer, mask = layout.ACTION.unpack(wanted)
-            if handler > IGNORE and flags & SA_RESETHAND:
+            # A child of vfork has handlers of its own, and none after its exec: until then it meets
+            # our breakpoints.
+            own = tracee.pid == process.pid
+            if (handler > IGNORE and flags & SA_RESETHAND) or (handler and not own):
                 return None
             mask &= ~UNBLOCKABLE
-            self._set(tracee, layout.ACTION.pack(handler, flags & KNOWN_FLAGS, restorer, mask))
+            if own:
+                self._set(tracee, layout.ACTION.pack(handler, flags & KNOWN_FLAGS, restorer, mask))
         if former:
             try:
                 tracee.operands.write(former, before)

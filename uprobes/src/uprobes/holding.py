@@ -270,20 +270,32 @@ class Holding:
         finally:
             self.release([tracee for tracee in held if tracee.tid not in stopped])
 
-    def with_one(self, process: "Process", work: Callable[[Tracee], object]) -> None:
-        """Do something with one stopped thread of a process; it goes on afterwards if it was
-        running.
+    def install_guard(self, process: "Process") -> None:
+        """Put the guard in if there is none: with a handler for each process in that memory."""
+        if process.guard is not None or process.unguarded is not None:
+            return
+        self.with_one(process, process.install_guard)
+        for pid in process.groups:
+            if process.guard is not None and not process.guard.handles(pid):
+                self.with_one(process, process.reinstate_guard, pid)
+
+    def with_one(
+        self, process: "Process", work: Callable[[Tracee], object], pid: int | None = None
+    ) -> None:
+        """Do something with one stopped thread of a process, or just of `pid` in its memory; it
+        goes on afterwards if it was running.
 
         Nothing is done when no thread can be stopped.
         """
-        ready = process.stopped_tracee()
-        if self.engine.current is not None and self.engine.current.process is process:
-            ready = self.engine.current
+        ready = process.stopped_tracee(pid)
+        current = self.engine.current
+        if current is not None and current.process is process and pid in (None, current.pid):
+            ready = current
         if ready is not None:
             work(ready)
             return
         for _ in range(TRIES):
-            for tracee in list(process.tracees.values()):
+            for tracee in process.threads(pid):
                 held = self.quiesce([tracee])
                 status = tracee.pending if tracee.state is State.STOPPED else None
                 event = None if status is None else status >> 16

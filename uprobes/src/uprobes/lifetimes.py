@@ -9,8 +9,6 @@ Rules:
 """
 
 import contextlib
-import ctypes
-import errno
 import os
 import threading
 from collections.abc import Callable
@@ -23,13 +21,12 @@ from uprobes.inject import check_end
 from uprobes.process import Process
 from uprobes.ptrace import Event
 from uprobes.retiring import retire
+from uprobes.sharing import same_memory
 from uprobes.tracee import State, Tracee
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
 
-SYS_KCMP = 312
-KCMP_VM = 1
 
 
 class Lifetimes:
@@ -141,6 +138,8 @@ class Lifetimes:
             self._on_exit(tracee)
         elif event in (Event.FORK, Event.VFORK, Event.CLONE):
             self._await_birth(ptrace.event_message(tracee.tid))
+        elif event is Event.VFORK_DONE:
+            self._guard(tracee)
         if tracee.state is State.STOPPED and tracee.tid in self.engine.tracees:
             tracee.vforking = event is Event.VFORK
             if tracee.vforking and tracee.step is not None:
@@ -180,6 +179,17 @@ class Lifetimes:
         gone = process.reset()
         engine.arming.leave(points)
         engine.on_exec(process, gone)
+
+    @staticmethod
+    def _guard(tracee: Tracee) -> None:
+        """Give a process its guard's handler whose only thread waited for its vfork child when the
+        guard was put in.
+        """
+        guard = tracee.process.guard
+        if guard is not None and not guard.handles(tracee.pid):
+            check_end(tracee, ptrace.leave_call(tracee.tid))
+            with contextlib.suppress(OSError, ProbeError):
+                tracee.process.reinstate_guard(tracee)
 
     def _exec_of_child(self, tracee: Tracee) -> None:
         """Part a vfork child from the memory it shared until now."""
@@ -325,17 +335,3 @@ def status_number(pid: int, key: str) -> int | None:
     except (OSError, ProcessLookupError):
         return None
     return None
-
-
-def same_memory(one: int, other: int) -> bool:
-    """Tell whether two processes run in the same memory (kcmp(2)); raises OSError where the kernel
-    can't say.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = libc.syscall(SYS_KCMP, one, other, KCMP_VM, 0, 0)
-    if result < 0:
-        code = ctypes.get_errno()
-        if code == errno.ESRCH:
-            return False
-        raise OSError(code, os.strerror(code))
-    return bool(result == 0)

@@ -22,7 +22,7 @@ from uprobes.point import ProbePoint
 from uprobes.probe import Probe
 from uprobes.seccomp import Wish, check_ahead, mode_of
 from uprobes.status import program_entry
-from uprobes.tracee import State, Tracee
+from uprobes.tracee import FOR_SIGNAL, State, Tracee
 from uprobes.way_back import Borrowed, is_stack
 
 if TYPE_CHECKING:
@@ -139,17 +139,22 @@ class Process(Planning):
 
     def keep_guard(self, caller: Tracee) -> None:
         """Make sure that the guard's handler is in place still, in a process that has a guard."""
-        if self.guard is not None and not self.guard.handles():
+        if self.guard is not None and not self.guard.handles(caller.pid):
             self.loses_guard = True
-            self.caller = caller
-            info = ptrace.signal_info(caller.tid)
-            try:
-                self.guard.reinstate()
-            finally:
-                self.caller = None
-                # Whoever takes this stop looks at why it came.
-                with contextlib.suppress(OSError):
-                    ptrace.set_signal_info(caller.tid, info)
+            self.reinstate_guard(caller)
+
+    def reinstate_guard(self, caller: Tracee) -> None:
+        """Put the guard's handler in again for the thread group of a stopped thread."""
+        assert self.guard is not None
+        self.caller = caller
+        info = ptrace.signal_info(caller.tid)
+        try:
+            self.guard.reinstate()
+        finally:
+            self.caller = None
+            # Whoever takes this stop looks at why it came.
+            with contextlib.suppress(OSError):
+                ptrace.set_signal_info(caller.tid, info)
 
     @contextlib.contextmanager
     def borrowed_stack(self, size: int) -> Iterator[int]:
@@ -305,8 +310,6 @@ class Process(Planning):
         self.internal.clear()
         self.breakpoints.forget()
         self.returns = None
-        if self.guard is not None and not self.guard.leads:
-            self.guard = None
 
     def end(self) -> None:
         """Let go of a process that has no threads left."""
@@ -315,11 +318,27 @@ class Process(Planning):
 
     # -- end ----------------------------------------------------------------------------------
 
-    def stopped_tracee(self) -> Tracee | None:
-        """Return a stopped thread that could make a system call, best one that waits for nothing.
+    def stopped_tracee(self, pid: int | None = None) -> Tracee | None:
+        """Return a stopped thread, of any process in this memory or of one, that could make a
+        system call: best one that waits for nothing, and one of our own process.
 
         One that is stopped for a signal would lose it, one at its last stop makes no more calls.
         """
         ready = (State.STOPPED, State.PARKED)
-        fit = (t for t in self.tracees.values() if t.state in ready and t.may_call)
-        return min(fit, key=lambda t: t.stopped_for, default=None)
+        fit = (t for t in self.threads(pid) if t.state in ready and t.may_call)
+        return min(fit, key=self._preference, default=None)
+
+    @property
+    def groups(self) -> set[int]:
+        """The processes that run in this memory: children of vfork are not in ours."""
+        return {tracee.pid for tracee in self.tracees.values()}
+
+    def threads(self, pid: int | None = None) -> list[Tracee]:
+        """Return the threads, its own first; or just those of another process in its memory."""
+        own = sorted(self.tracees.values(), key=lambda tracee: tracee.pid != self.pid)
+        return [tracee for tracee in own if pid in (None, tracee.pid)]
+
+    def _preference(self, tracee: Tracee) -> tuple[bool, bool, int]:
+        """Say how well a thread is fit for system calls: signal handlers are a process's own."""
+        cause = tracee.stopped_for
+        return cause == FOR_SIGNAL, tracee.pid != self.pid, cause

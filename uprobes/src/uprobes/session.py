@@ -20,6 +20,7 @@ from uprobes.patch.installed import Installed
 from uprobes.policies import Policy, Request, ask, policy_of_environment
 from uprobes.probe import Probe
 from uprobes.process import Process
+from uprobes.sharing import take_in_sharing
 from uprobes.tracee import State
 from uprobes.tracer import Tracer
 
@@ -135,6 +136,7 @@ class Session:
             self._engine.lifetimes.add(tid, self.pid, process)
         if self.pid not in tids:
             self._engine.lifetimes.without_leader(self.pid)
+        take_in_sharing(self._engine, process)
         base = find_guard(self.pid, process.memory)
         if base is not None:
             self.remains = self._engine.leaving.clean_up(process, base)

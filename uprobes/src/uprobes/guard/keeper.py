@@ -117,9 +117,9 @@ class Guard:
     def end_call(self) -> None:
         """Leave what was written down: nobody reads it."""
 
-    def handles(self) -> bool:
-        """Tell whether the handler is still in place."""
-        handled = signal_sets(self.process.pid).get("SigCgt")
+    def handles(self, pid: int) -> bool:
+        """Tell whether the handler is still in place, in one of the processes in this memory."""
+        handled = signal_sets(pid).get("SigCgt")
         return handled is None or bool(handled >> (SIGTRAP - 1) & 1)
 
     def covers_default(self) -> bool:
@@ -179,24 +179,34 @@ class Guard:
             self.cover({int(row["address"]): bytes([int(row["original"])]) for row in fresh})
 
     def remove(self, process: "Process", used: Iterable[int]) -> None:
-        """Put the program's own disposition back, if ours is still in place; needs a stopped
-        thread. Where trap probes stay, the guard stays with them, and its code where a thread comes
-        back to it: `used` are the addresses to which they do.
+        """Put the program's own disposition back, if ours is still in place, by a stopped thread of
+        each process in that memory; all stays as it is where one has the handler and can't be
+        stopped.
 
-        `process` is the one that was guarded, or a fork's copy of it.
+        Where trap probes stay, the guard stays with them, and its code where a thread comes back to
+        it: `used` are the addresses to which they do. `process` is the one that was guarded, or a
+        fork's copy of it.
         """
         if process is self.process and self.leads:
             self._publish(self.rows[self.rows["led"] != 0])
             return
+        callers = {pid: process.stopped_tracee(pid) for pid in process.groups}
+        if any(caller is None and self.handles(pid) for pid, caller in callers.items()):
+            return
+        for caller in filter(None, callers.values()):
+            process.caller = caller
+            self._restore(process)
+        process.guard = None  # from here on its call site is no more
+        if not any(self.base <= address < self.base + AREA for address in used):
+            process.call("munmap", self.base, AREA)
+
+    def _restore(self, process: "Process") -> None:
         old = process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
         current = swap_action(process, old)
         handler = layout.ACTION.unpack(current)[0]
         # No handler may also be what the kernel left at a breakpoint met with SIGTRAP blocked.
         if handler != self.made.handler and (handler or not self.process.loses_guard):
             swap_action(process, current)  # the program has set one of its own since
-        process.guard = None  # from here on its call site is no more
-        if not any(self.base <= address < self.base + AREA for address in used):
-            process.call("munmap", self.base, AREA)
 
     def _write(self, field: Field, value: int) -> None:
         self.process.memory.write(self.base + field.offset, struct.pack("<Q", value))

@@ -92,6 +92,8 @@ class Machine:
     """Where Go keeps the goroutine that a thread runs, counted from the thread pointer; the bounds
     of its stack come first in it (runtime/runtime2.go).
     """
+    vforks: Mapping[int, str] = field(default_factory=dict)
+    """System calls in which a thread may wait until its child has memory of its own."""
     interrupted: Mapping[int, str] = field(default_factory=dict)
     """System calls that return EINTR when a tracer stops them, although no signal came (signal(7)).
     """

@@ -103,6 +103,7 @@ X86_64 = Machine(
     tid_offsets=(0x2D0, 0x38, 0x30),  # struct pthread of glibc; of musl, newer and older
     audit_architecture=0xC000003E,
     goroutine=-8,
+    vforks={56: "clone", 58: "vfork", 435: "clone3"},
     interrupted={
         0: "read",
         1: "write",

@@ -162,8 +162,7 @@ class Installer:
                     installed.arena.near(near[0], ROOM)
             return installed
 
-        if process.guard is None and process.unguarded is None:
-            self.engine.holding.with_one(process, process.install_guard)
+        self.engine.holding.install_guard(process)
         return self._borrow(process, begin)
 
     def _arena(self, process: "Process") -> Arena:

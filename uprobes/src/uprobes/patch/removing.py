@@ -66,8 +66,8 @@ def unmap_leftover(
         return any(item in process.leftover for item in waited_for)
 
     for attempt in attempts(engine, process, is_left):
-        if attempt and process.guard is None and process.unguarded is None:  # to be stepped out
-            engine.holding.with_one(process, process.install_guard)
+        if attempt:
+            engine.holding.install_guard(process)  # to be stepped out
         if process.ended:
             return
         with engine.holding.held(process) as held:
