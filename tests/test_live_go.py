@@ -173,8 +173,11 @@ def test_a_go_program_is_left_in_the_middle_without_a_trace(victim, unprobed, re
         made = target.register(f"{NAME}:*", returns=returns)
         started.go()
         live.until(lambda: sum(probe.hits for probe in made.probes) > 500, "hits")
-    if started.alive:
+    try:
         started.check_untouched()
+    except (AssertionError, OSError):
+        if not started.ends_soon():  # what is ending has its memory to the last
+            raise
     assert started.finish() == unprobed(4, 100)
 
 

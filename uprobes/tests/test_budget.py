@@ -1,6 +1,8 @@
 """The budget: what is measured, what is allowed, what is sampled, taken out and told."""
 
+import gc
 import random
+import weakref
 from dataclasses import dataclass
 
 import pytest
@@ -283,3 +285,35 @@ def test_a_share_that_is_none_is_refused(percent):
     with pytest.raises(uprobes.ProbeError) as caught:
         Bed(percent)
     assert caught.value.code == "bad-budget"
+
+
+def test_what_is_taken_out_leaves_no_account_but_what_came_of_sampling():
+    bed = Bed(1)
+    cheap, dear = bed.probe(100, 1000), bed.probe(100_000, 10_000)
+    bed.pass_time(2)
+    bed.unregister([cheap, dear])
+    bed.pass_time(1)
+    sampled = bed.budget.sampled
+    assert set(sampled) == {dear}
+    bed.pass_time(1)
+    assert bed.budget.sampled == sampled
+    gone = weakref.ref(cheap)
+    bed.probes.clear()
+    bed.per_s.clear()
+    bed.out.clear()
+    del cheap
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_is_registered_again_has_an_account_of_its_own():
+    bed = Bed(1)
+    dear = bed.probe(100_000, 10_000)
+    bed.pass_time(2)
+    bed.unregister([dear])
+    bed.pass_time(1)
+    assert dear in bed.budget.sampled
+    dear.state = ProbeState.ARMED
+    bed.per_s[dear] = 0
+    bed.pass_time(0.1)
+    assert dear not in bed.budget.sampled

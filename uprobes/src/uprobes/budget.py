@@ -87,6 +87,9 @@ class Budget:
         self._allowed = percent / 100
         self._clock, self._draw = clock, draw
         self._samples: dict[Probe, Samples] = {}
+        """The accounts of those that are registered."""
+        self._former: dict[Probe, Sampling] = {}
+        """What came of those that are not any more, where that is worth telling."""
         self._cycle_began = clock()
         self._cycle = FIRST
         self._shift = 0.0
@@ -104,7 +107,8 @@ class Budget:
             return self._closed
         now = self._clock()
         found = {probe: samples.sampling(now) for probe, samples in list(self._samples.items())}
-        return {probe: sampling for probe, sampling in found.items() if sampling is not None}
+        present = {probe: sampling for probe, sampling in found.items() if sampling is not None}
+        return self._former | present
 
     # -- the thread ---------------------------------------------------------------------------
 
@@ -164,11 +168,16 @@ class Budget:
         """Look which probes there are, and which of them are in; return the time."""
         now = self._clock()
         for probe in self._target.probes:
-            known = self._samples.get(probe)
-            if probe.armed and (known is None or known.over):
+            if probe.armed and probe not in self._samples:
                 self._samples[probe] = Samples(probe, now)
-        for samples in self._samples.values():
+                self._former.pop(probe, None)
+        for probe, samples in list(self._samples.items()):
             samples.changed(now)
+            if samples.over:
+                sampling = samples.sampling(now)
+                if sampling is not None:
+                    self._former[probe] = sampling
+                del self._samples[probe]
         return now
 
     def _by_point(self) -> dict[ProbePoint, Samples]:
