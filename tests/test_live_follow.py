@@ -1,16 +1,19 @@
 """Children that are followed: forks inherit their probes, new programs get them by name."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import live
 import pytest
 
 import uprobes
 from ubp.programs import Count, Program
+from uprobes.memory import ProcessMemory
 
 pytestmark = pytest.mark.live
 
@@ -138,19 +141,101 @@ def test_unregistering_reaches_the_children_that_are_followed(what):
             os.kill(child, signal.SIGKILL)
 
 
+class Late:
+    """Has a program fork just before something of ours is written into it: the `left`th of all."""
+
+    def __init__(self, forks, monkeypatch):
+        self.forks = forks
+        self.left = 0
+        self.write = ProcessMemory.write
+        monkeypatch.setattr(ProcessMemory, "write", lambda *what: self.write_late(*what))
+
+    def write_late(self, memory, address, code):
+        self.left -= 1
+        if self.left == 0:
+            self.forks.process.stdin.write(b"f")
+            time.sleep(0.01)
+        self.write(memory, address, code)
+
+
+def with_a_fork(victim, monkeypatch, put_in, then, *, follow):
+    """Put something in and do something with it, with a fork before the first write of that, then
+    again before the second, and so on; give what was put in with each.
+    """
+    forks = victim("forks_when_told")
+    late = Late(forks, monkeypatch)
+    for number in itertools.count(1):
+        with uprobes.attach(forks.pid, follow_forks=follow) as target:
+            late.left = number if then is None else 0
+            made = put_in(target, forks.spec("probed"))
+            if then is not None:
+                late.left = number
+                then(target, made)
+            if late.left > 0:
+                break
+            forks.wait_for("child 0x1500")
+            yield made
+    forks.process.stdin.write(b"q")
+    assert forks.finish()[1] == 0
+
+
+def handler(how):
+    """Give what puts in a probe with a handler."""
+    return lambda target, spec: target.register(spec, lambda hit: None, **how)
+
+
+def program(how):
+    """Give what puts in a program."""
+    return lambda target, spec: target.install([(spec, Program(actions=(Count(),)))], **how)
+
+
+HANDLERS = [
+    pytest.param(handler(how), id="-".join(map(str, ("handler", *how.values()))))
+    for how in ({"method": "boost"}, {"method": "step"}, {"returns": True})
+]
+PROGRAMS = [
+    pytest.param(program(how), id="-".join(map(str, ("program", *how.values()))))
+    for how in ({"method": "trap"}, {"method": "jump"}, {"returns": True})
+]
+
+
 @pytest.mark.concurrent
-def test_a_child_of_the_moment_in_which_a_breakpoint_gets_its_trampoline_goes_on(victim):
-    """The copy of the memory was made before the parent had that trampoline, and ran into it."""
-    forks = victim("anything", "no-library")
-    forks.process.stdin.write(b"begin f\n")
-    forks.wait_for("begun")
-    with uprobes.attach(forks.pid, follow_forks=True) as target:
-        for _ in range(60):
-            program = Program(actions=(Count(),))
-            made = target.install([("anything:ripped", program)], method="trap")
-            assert made.sites
-            made.remove()
-    forks.said.clear()
-    forks.process.stdin.write(b"end\n")
-    forks.wait_for("ended")
-    assert "wrong 0 0" in forks.said
+@pytest.mark.parametrize("make", HANDLERS)
+def test_a_child_of_any_moment_of_a_registration_has_the_probe(victim, monkeypatch, make):
+    """Its copy of the memory was made before the parent had all that it has when it is followed."""
+    for made in with_a_fork(victim, monkeypatch, make, None, follow=True):
+        assert [probe.hits for probe in made.probes] == [3]
+
+
+@pytest.mark.concurrent
+@pytest.mark.parametrize("make", PROGRAMS)
+def test_a_child_of_any_moment_of_an_installation_goes_on(victim, monkeypatch, make):
+    """Whether it has the program depends on the moment."""
+    for made in with_a_fork(victim, monkeypatch, make, None, follow=True):
+        assert [made.results(site).hits in (0, 3) for site in made.sites] == [True]
+
+
+@pytest.mark.concurrent
+@pytest.mark.parametrize("make", HANDLERS + PROGRAMS)
+def test_a_child_of_any_moment_that_is_not_followed_goes_on(victim, monkeypatch, make):
+    assert list(with_a_fork(victim, monkeypatch, make, None, follow=False))
+
+
+@pytest.mark.concurrent
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("make", HANDLERS + PROGRAMS)
+def test_a_child_of_any_moment_of_leaving_goes_on(victim, monkeypatch, make, follow):
+    def leave(target, _made):
+        target.detach()
+
+    assert list(with_a_fork(victim, monkeypatch, make, leave, follow=follow))
+
+
+@pytest.mark.concurrent
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("make", HANDLERS + PROGRAMS)
+def test_a_child_of_any_moment_of_taking_out_goes_on(victim, monkeypatch, make, follow):
+    def take_out(_target, made):
+        made.unregister() if isinstance(made, uprobes.Registration) else made.remove()
+
+    assert list(with_a_fork(victim, monkeypatch, make, take_out, follow=follow))

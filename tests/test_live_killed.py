@@ -39,6 +39,11 @@ while True:
 HOW = ("any", "inline", "step", "boost", "emulate")
 SHOW_A_STEP = {"system_call", "pushf"}
 """Kinds in which a step shows that nobody was there to repair: rcx, the pushed trap flag."""
+SLOWLY_PUT_BACK = (
+    "str", "wc", "_IO_", "sig", "svc", "xdr", "key", "auth", "ns_", "res_", "re_", "n", "i",
+    "f", "o", "q", "h", "l", "d", "u",
+)
+"""Many functions, and those that a handler leaves by; none that runs with all signals blocked."""
 PUSHED_BEFORE = {"mov_rip_to_r14", "call_stack"}
 """Kinds that are probed behind a push: no return address is on top of the stack there."""
 
@@ -232,3 +237,21 @@ def test_doctor_sees_what_a_dead_tracer_left(victim):
     after = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert "uprobes rescue" not in after.stdout
     kinds.check_untouched()
+
+
+def test_signal_handlers_meet_breakpoints_while_the_guard_puts_everything_back(victim):
+    """With the signal of breakpoints blocked, as in a handler of it, one kills the program."""
+    for _ in range(8):
+        storm = victim("anything", "no-library")
+        storm.process.stdin.write(b"begin e\n")
+        storm.wait_for("begun")
+        specs = ["anything:escaping", *(f"libc:{name}*" for name in SLOWLY_PUT_BACK)]
+        tracer = start_tracer(storm, "any", specs)
+        time.sleep(0.05)
+        kill(tracer)
+        time.sleep(0.1)
+        storm.said.clear()
+        storm.process.stdin.write(b"end\nquit\n")
+        storm.wait_for("ended")
+        assert "wrong 0 0" in storm.said
+        assert storm.finish()[1] == 0

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import ubp
 from uprobes.errors import NotMapped, ProbeError
+from uprobes.guard.keeper import AREA, current_handler, swap_action
+from uprobes.guard.rescue import stands_at
 from uprobes.maps import mapping_at
 from uprobes.patch.arena import Area
 from uprobes.patch.placing import take_out
@@ -78,9 +80,21 @@ def _take_guard(child: "Process", parent: "Process", tid: int) -> None:
     """See to it that the child's guard knows every breakpoint that the child will have."""
     if parent.guard is None:
         return
-    if _has(child, parent.guard.base):
-        child.guard = parent.guard.copied(child)
-        return
+    base = parent.guard.base
+    child.caller = child.tracees[tid]
+    try:
+        if stands_at(child.memory, base):
+            child.guard = parent.guard.copied(child)
+            if not (parent.guard.covers_default() and child.guard.handles(child.pid)):
+                # The copy may be from just before the handler was put in.
+                present = swap_action(child, None)
+                if current_handler(child) != child.guard.made.handler:
+                    child.guard.stand_before(present)
+            return
+        if _has(child, base):
+            child.mapper.unmap(base, AREA)  # the copy was made before there was anything in it
+    finally:
+        child.caller = None
     child.install_guard(child.tracees[tid])  # the parent got its own after the copy was made
     if child.guard is not None:
         child.guard.cover_as(parent.guard)
@@ -94,9 +108,10 @@ def take_out_leftover(child: "Process", parent: "Process") -> None:
 
 def _returns_to(child: "Process", trampoline: int) -> bool:
     """Tell whether the copy has its parent's trampoline; forget the entry where it has not."""
-    if _has(child, trampoline):
-        return True
     trap = child.machine.arch.breakpoint
+    if _has(child, trampoline):
+        child.memory.write(trampoline, trap)  # it may be mapped, and nothing be in it yet
+        return True
     with contextlib.suppress(NotMapped):  # mapped in the parent after the copy was made
         if child.memory.read(trampoline, len(trap)) == trap:
             return child.breakpoints.at(trampoline) is not None

@@ -42,12 +42,18 @@ def find_guard(pid: int, memory: "ProcessMemory") -> int | None:
             continue
         # Areas that lie side by side are one mapping to the kernel.
         for start in range(mapping.start, mapping.end - AREA + 1, 0x1000):
-            with contextlib.suppress(ProbeError):
-                if memory.read(start, len(layout.MAGIC)) == layout.MAGIC and (
-                    memory.read(start + layout.HEADER, len(layout.MAGIC)) == layout.MAGIC
-                ):
-                    return start
+            if stands_at(memory, start):
+                return start
     return None
+
+
+def stands_at(memory: "ProcessMemory", base: int) -> bool:
+    """Tell whether a guard stands at an address, with a header."""
+    try:
+        marks = [memory.read(base + at, len(layout.MAGIC)) for at in (0, layout.HEADER)]
+    except ProbeError:
+        return False
+    return marks == [layout.MAGIC, layout.MAGIC]
 
 
 def unfinished_guards(pid: int, memory: "ProcessMemory") -> list[int]:
