@@ -3,8 +3,11 @@
 `test_live_anything.py` tells long stories of one tracer; these are many short ones in a row.
 """
 
+import os
 import random
+import signal
 import subprocess
+import sys
 import time
 
 import live
@@ -84,18 +87,60 @@ class Stories:
         assert "wrong 0 0" in self.victim.said
 
 
+class StoppedStories(Stories):
+    """The same, while the program is stopped: whatever threads are inside of, they stay there."""
+
+    def tell_one(self):
+        pid = self.victim.pid
+        self.say(f"begin {LETTERS}")
+        self.victim.wait_for("begun")
+        tracer = self.come()
+        keys = self.probe(tracer)
+        time.sleep(self.chance.random() * 0.02)
+        os.kill(pid, signal.SIGSTOP)
+        live.until(lambda: live.process_state(pid) in ("t", "T"), "the program stops")
+        for _ in range(self.chance.randrange(2, 9)):
+            self.leave(tracer, keys)
+            if self.chance.random() < 0.3:
+                rescue = [sys.executable, "-m", "uprobes", "rescue", str(pid)]
+                assert subprocess.run(rescue, capture_output=True, check=False).returncode == 0
+            tracer = self.come()
+            keys = self.probe(tracer)
+        os.kill(pid, signal.SIGCONT)
+        self.victim.said.clear()
+        self.say("end")
+        self.victim.wait_for("ended")
+        assert "wrong 0 0" in self.victim.said
+        tracer.ask("detach")
+        tracer.close()
+
+    def come(self):
+        """Have a tracer attach."""
+        self.told.append("attach")
+        tracer = told.Told()
+        tracer.ask("attach", pid=self.victim.pid, follow=self.chance.random() < 0.5)
+        return tracer
+
+
 @pytest.mark.parametrize(
-    "times",
-    [4, pytest.param(25, marks=pytest.mark.slow), pytest.param(400, marks=pytest.mark.torture)],
+    ("kind", "times"),
+    [
+        (Stories, 4),
+        (StoppedStories, 2),
+        pytest.param(Stories, 25, marks=pytest.mark.slow),
+        pytest.param(StoppedStories, 8, marks=pytest.mark.slow),
+        pytest.param(Stories, 400, marks=pytest.mark.torture),
+        pytest.param(StoppedStories, 200, marks=pytest.mark.torture),
+    ],
 )
-def test_whoever_is_born_while_tracers_come_and_go_lives_on(victim, tmp_path, needs, times):
+def test_whoever_is_born_while_tracers_come_and_go_lives_on(victim, tmp_path, needs, kind, times):
     library = tmp_path / "libone.so"
     options = f"-O2 -shared -fPIC -o {library} {live.VICTIMS / 'library.c'}"
     subprocess.run([needs("gcc", package="gcc"), *options.split()], check=True)
     program = victim("anything", library)
     seed = random.randrange(1 << 30)
     for number in range(times):
-        stories = Stories(program, random.Random(seed + number))
+        stories = kind(program, random.Random(seed + number))
         try:
             stories.tell_one()
         except (AssertionError, OSError) as error:
