@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import live
 import pytest
@@ -87,6 +88,14 @@ def test_it_takes_away_the_memory_of_slots(victim, method, what):
         code, said = ended(target, hostile)
     assert said[0].startswith("areas ")
     assert code in FAULTS | {0}
+
+
+def test_it_takes_away_the_page_of_a_breakpoint_of_its_own(victim):
+    """Before anybody could look whose the trap is."""
+    hostile = victim("hostile_trap_gone")
+    with uprobes.attach(hostile.pid) as target:
+        target.register(hostile.spec("probed"), lambda hit: time.sleep(0.2))
+        assert ended(target, hostile) == (0, ["both came back"])
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -180,3 +180,12 @@ def test_a_copy_gets_the_breakpoints_that_it_is_too_old_to_have(memory, breakpoi
     )
     assert {each.address for each in child} == {BASE + 1, BASE + 5}
     assert child.complete() == []
+
+
+def test_a_trap_stands_whoever_wrote_it(memory, breakpoints):
+    breakpoints.insert(BASE + 5)
+    memory.write(BASE + 9, TRAP)
+    assert breakpoints.stands(BASE + 5) is True
+    assert breakpoints.stands(BASE + 9) is True
+    assert breakpoints.stands(BASE + 6) is False
+    assert breakpoints.stands(BASE - 1) is None

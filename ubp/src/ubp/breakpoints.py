@@ -53,6 +53,15 @@ class Breakpoints:
         original = self._by_address.get(address)
         return None if original is None else Breakpoint(address, original)
 
+    def stands(self, address: int) -> bool | None:
+        """Tell whether a trap stands at an address now, whoever wrote it; None where there is no
+        memory.
+        """
+        try:
+            return self.memory.read(address, len(self.trap)) == self.trap
+        except Exception:
+            return None  # whatever this memory raises for that
+
     def insert(self, address: int) -> Breakpoint:
         """Write one breakpoint; raises AlreadyInserted, ForeignBreakpoint or the memory's own
         error.

@@ -1,11 +1,10 @@
 """A fork that is followed: what its copy of the memory holds of ours becomes its own."""
 
-import contextlib
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 import ubp
-from uprobes.errors import NotMapped, ProbeError
+from uprobes.errors import ProbeError
 from uprobes.guard.keeper import AREA, current_handler, swap_action
 from uprobes.guard.rescue import stands_at
 from uprobes.maps import mapping_at
@@ -108,13 +107,12 @@ def take_out_leftover(child: "Process", parent: "Process") -> None:
 
 def _returns_to(child: "Process", trampoline: int) -> bool:
     """Tell whether the copy has its parent's trampoline; forget the entry where it has not."""
-    trap = child.machine.arch.breakpoint
     if _has(child, trampoline):
-        child.memory.write(trampoline, trap)  # it may be mapped, and nothing be in it yet
+        # It may be mapped, and nothing be in it yet.
+        child.memory.write(trampoline, child.machine.arch.breakpoint)
         return True
-    with contextlib.suppress(NotMapped):  # mapped in the parent after the copy was made
-        if child.memory.read(trampoline, len(trap)) == trap:
-            return child.breakpoints.at(trampoline) is not None
+    if child.breakpoints.stands(trampoline):  # else mapped in the parent after the copy was made
+        return child.breakpoints.at(trampoline) is not None
     child.breakpoints.forget([trampoline])
     return False
 

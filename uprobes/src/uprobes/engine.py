@@ -285,7 +285,7 @@ class Engine:
             self.signals.on_internal(tracee, internal)
         elif point is not None:
             self.hit(tracee, point)
-        elif process.memory.read(address, 1) != machine.arch.breakpoint[:1]:
+        elif process.breakpoints.stands(address) is False:
             # Removed between the trap and our seeing it: run what stands there now.
             registers[machine.ip] = address
             tracee.resume()

@@ -158,7 +158,7 @@ def _bring_home(
         hit = ptrace.signal_info(tracee.tid).code == TrapCode.KERNEL
         # All breakpoints are out by now: one that is not there any more was ours, though its probe
         # may have gone before the hit was taken.
-        if hit and process.memory.read(address, 1) != machine.arch.breakpoint[:1]:
+        if hit and process.breakpoints.stands(address) is False:
             registers[machine.ip] = address
             tracee.pending = None
 

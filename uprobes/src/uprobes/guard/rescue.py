@@ -84,7 +84,8 @@ def adopt(process: "Process", base: int) -> Remains:
     memory = process.memory
 
     guard = Guard.read(process, base, process.machine.assemble_guard(base))
-    if missing := [address for address in guard.led_originals() if not _trapped(process, address)]:
+    stands = process.breakpoints.stands  # one may not be written yet, or be out already
+    if missing := [address for address in guard.led_originals() if not stands(address)]:
         guard.lead(dict.fromkeys(missing, 0))
     process.guard = guard
     ours = guard.rows[guard.rows["led"] == 0]
@@ -98,15 +99,6 @@ def adopt(process: "Process", base: int) -> Remains:
             with contextlib.suppress(insn.InsnError, ProbeError):
                 _know_copy(process, int(row["address"]), int(row["copy"]), bool(row["copied"]))
     return Remains(base, len(ours), _adopt_frames(process, guard))
-
-
-def _trapped(process: "Process", address: int) -> bool:
-    """Tell whether a breakpoint stands somewhere: it may not be written yet, or be out already."""
-    trap = process.machine.arch.breakpoint
-    try:
-        return process.memory.read(address, len(trap)) == trap
-    except ProbeError:
-        return False
 
 
 def _mapped(pid: int, areas: "Iterable[tuple[int, int]]") -> list[tuple[int, int]]:

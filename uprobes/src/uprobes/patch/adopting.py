@@ -178,7 +178,6 @@ def _number(value: object) -> int:
 
 def _know(process: "Process", installed: Installed) -> None:
     """Enter the sites into the process's tables."""
-    trap = process.machine.arch.breakpoint
     guard = process.guard
     originals = {} if guard is None else guard.led_originals()
     patches: list[Patch] = []
@@ -187,7 +186,7 @@ def _know(process: "Process", installed: Installed) -> None:
         original = originals.get(site.address)
         with contextlib.suppress(ProbeError, insn.InsnError):
             # Jumps may have given way to breakpoints since they were described.
-            if original and process.memory.read(site.address, len(trap)) == trap:
+            if original and process.breakpoints.stands(site.address):
                 process.breakpoints.adopt({site.address: original})
                 lead_point(process, site)
                 continue
