@@ -98,6 +98,16 @@ def test_it_takes_away_the_page_of_a_breakpoint_of_its_own(victim):
         assert ended(target, hostile) == (0, ["both came back"])
 
 
+@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("method", ["step", "inline"])
+@pytest.mark.parametrize("name", ["here_call", "here_push"])
+def test_it_takes_away_the_stack_under_a_step(victim, name, method, turn):
+    hostile = victim("hostile_stack_gone")
+    with uprobes.attach(hostile.pid) as target:
+        target.register(hostile.spec(name), lambda hit: None, method=method)
+        assert ended(target, hostile) == (-signal.SIGSEGV, []), turn
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_it_jumps_into_slots(victim, method):
     """Case R-11: also to the return trampoline, where no call of its is known to end."""

@@ -159,3 +159,13 @@ def test_a_thread_born_in_a_stepped_system_call_begins_behind_the_original(stepp
     registers = FakeRegisters(rip=SLOT + 2, rcx=SLOT + 2, r11=0x302)
     stepper.repair_newborn(plan, registers, memory)
     assert (registers["rip"], registers["rcx"], registers["r11"]) == (TEXT + 2, TEXT + 2, 0x202)
+
+
+@pytest.mark.parametrize("code", ["9c", "e811000000"])
+def test_what_was_pushed_to_a_stack_that_is_gone_is_not_repaired(code, stepper, memory):
+    plan = make_plan(code, Method.STEP)
+    registers = FakeRegisters(rip=TEXT + 1, rsp=STACK, rflags=0x202)
+    _, step = stepper.before_step(plan, registers, memory)
+    registers["rip"], registers["rsp"] = SLOT + len(code) // 2, 0x10
+    assert stepper.after_step(step, registers, memory)
+    assert registers["rip"] == TEXT + len(code) // 2

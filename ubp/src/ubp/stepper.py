@@ -170,9 +170,7 @@ class Stepper:
             return self._after_free_step(copy, registers)
         fixups = plan.fixups & _IN_PLACE if copy is None else plan.fixups
         moved = Moved(instruction.address, instruction.length, start, step.flags)
-        for fixup, repair in rules.repairs.items():
-            if fixup in fixups:
-                repair(moved, registers, memory)
+        self._repair(fixups, moved, registers, memory)
         if copy is not None and copy.scratch is not None:
             registers[copy.scratch] = step.saved
         return True
@@ -194,9 +192,20 @@ class Stepper:
         copy = plan.copy
         start = plan.instruction.address if copy is None else copy.address
         moved = Moved(plan.instruction.address, plan.instruction.length, start, flags)
+        self._repair(plan.fixups & _IN_PLACE, moved, registers, memory)
+
+    def _repair(
+        self, fixups: Fixups, moved: Moved, registers: Registers, memory: Memory
+    ) -> None:
+        """Make the repairs that are due; what was pushed needs none where its stack is gone."""
         for fixup, repair in self.rules.repairs.items():
-            if fixup in _IN_PLACE and fixup in plan.fixups:
+            if fixup not in fixups:
+                continue
+            try:
                 repair(moved, registers, memory)
+            except Exception:  # the memory's own: its thread faults there soon
+                if fixup not in _PUSHED:
+                    raise
 
     def repair_newborn(self, plan: Plan, registers: Registers, memory: Memory) -> None:
         """Repair the registers of a thread that was born in the copy of a system call."""
@@ -238,5 +247,7 @@ def _constant_resume(instruction: Instruction) -> int | None:
 
 _BRANCHES = frozenset({Flow.JUMP, Flow.CONDITIONAL_JUMP, Flow.CALL})
 """Instructions whose plain copy leads somewhere else than the original does."""
+_PUSHED = Fixups.RETURN_ADDRESS | Fixups.PUSHED_TRAP_FLAG
+"""Fixups that repair what the instruction pushed."""
 _IN_PLACE = Fixups.PUSHED_TRAP_FLAG | Fixups.SYSTEM_CALL
 """Fixups that undo the stepping itself, needed where the instruction did not move as well."""
