@@ -10,6 +10,7 @@ import time
 
 import live
 import pytest
+import told
 
 import uprobes
 from ubp.programs import Count, Program
@@ -239,3 +240,23 @@ def test_a_child_of_any_moment_of_taking_out_goes_on(victim, monkeypatch, make, 
         made.unregister() if isinstance(made, uprobes.Registration) else made.remove()
 
     assert list(with_a_fork(victim, monkeypatch, make, take_out, follow=follow))
+
+
+@pytest.mark.concurrent
+def test_leaving_does_not_depend_on_children_that_are_just_ending(victim):
+    """Whose memory is gone when it is to be put in order."""
+    forks = victim("anything", "no-library")
+    forks.process.stdin.write(b"begin f\n")
+    forks.wait_for("begun")
+    tracer = told.Told()
+    for number in range(25):
+        tracer.ask("attach", pid=forks.pid, follow=True)
+        spec, key = "anything:deep", str(number)
+        made = tracer.ask("install", key=key, spec=spec, returns=number % 2 > 0, method="trap")
+        assert made["in"] == 1
+        tracer.ask("detach")
+    tracer.close()
+    forks.said.clear()
+    forks.process.stdin.write(b"end\n")
+    forks.wait_for("ended")
+    assert "wrong 0 0" in forks.said

@@ -108,6 +108,16 @@ def test_it_takes_away_the_stack_under_a_step(victim, name, method, turn):
         assert ended(target, hostile) == (-signal.SIGSEGV, []), turn
 
 
+@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("method", live.METHODS)
+def test_it_takes_away_the_code_under_a_probe(victim, method, turn):
+    hostile = victim("hostile_code_gone")
+    with uprobes.attach(hostile.pid) as target:
+        made = target.register(hostile.spec("page"), lambda hit: None, method=method)
+        assert made.probes, made.refused
+        assert ended(target, hostile) == (-signal.SIGSEGV, []), turn
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_it_jumps_into_slots(victim, method):
     """Case R-11: also to the return trampoline, where no call of its is known to end."""

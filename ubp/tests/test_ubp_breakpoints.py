@@ -9,7 +9,7 @@ from ubp.testing import FakeMemory, NotThere
 
 TRAP = b"\xcc"
 TEXT = bytes(range(0x40, 0x80)) * 512  # no byte of it is a trap
-BASE = 0x40_0000
+BASE, PAGE = 0x40_0000, 0x1000
 
 
 @pytest.fixture
@@ -189,3 +189,25 @@ def test_a_trap_stands_whoever_wrote_it(memory, breakpoints):
     assert breakpoints.stands(BASE + 9) is True
     assert breakpoints.stands(BASE + 6) is False
     assert breakpoints.stands(BASE - 1) is None
+
+
+class Vanishing(FakeMemory):
+    """Memory whose second page is gone as soon as it has been read."""
+
+    def write(self, address, code):
+        if address + len(code) > BASE + PAGE:
+            raise NotThere(f"{address:#x}")
+        super().write(address, code)
+
+
+def test_breakpoints_on_a_page_that_goes_before_the_write_are_refused_and_the_others_stand():
+    breakpoints = ubp.Breakpoints(Vanishing({BASE: TEXT}), TRAP)
+    near, far = [BASE + 5, BASE + PAGE - 1], [BASE + PAGE, BASE + PAGE + 7]
+    assert breakpoints.insert_many(near + far).keys() == set(far)
+    assert [b.address for b in breakpoints] == near
+    assert [breakpoints.stands(address) for address in near] == [True, True]
+    breakpoints.adopt(dict.fromkeys(far, b"\x55"))
+    for address in far:
+        FakeMemory.write(breakpoints.memory, address, TRAP)
+    assert breakpoints.remove_many(near + far).keys() == set(far)
+    assert [breakpoints.stands(address) for address in near] == [False, False]

@@ -121,7 +121,12 @@ class Breakpoints:
         edits.decide([(a, size) for a in wanted if a not in refused], choose, refused.__setitem__)
         if announce is not None and fresh:
             announce(fresh)
-        edits.write()
+
+        def lost(address: int, error: Exception) -> None:
+            if fresh.pop(address, None) is not None:
+                refused[address] = error
+
+        edits.write(lost)
         known.update(fresh)
         return refused
 
@@ -150,7 +155,7 @@ class Breakpoints:
 
         edits = Edits(self.memory)
         edits.decide([(address, len(self.trap)) for address in leaving], choose, failed)
-        edits.write()
+        edits.write(failed)
         return refused
 
     def forget(self, addresses: Iterable[int] | None = None) -> None:
@@ -198,9 +203,9 @@ class Breakpoints:
         edits = Edits(self.memory)
         places = [(address, len(self.trap)) for address in sorted(known)]
         edits.decide(places, choose, lambda address, _error: other.append(address))
-        edits.write()
+        edits.write(lambda address, _error: other.append(address))
         self.forget(other)
-        return written
+        return [address for address in written if address not in other]
 
     @property
     def removed(self) -> dict[int, bytes]:

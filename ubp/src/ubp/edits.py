@@ -21,7 +21,7 @@ class Edits:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self._stretches: list[tuple[int, bytes, bytearray]] = []
+        self._stretches: list[tuple[int, bytes, bytearray, Sequence[Place]]] = []
 
     def decide(
         self,
@@ -61,14 +61,33 @@ class Edits:
             chosen = choose(address, before[offset : offset + size])
             if chosen is not None:
                 after[offset : offset + size] = chosen
-        self._stretches.append((start, before, after))
+        self._stretches.append((start, before, after, run))
 
-    def write(self) -> None:
-        """Write what was decided, in stretches of whole pages; raises the memory's own errors."""
-        for start, before, after in self._stretches:
+    def write(self, failed: Callable[[int, Exception], None]) -> None:
+        """Write what was decided, in stretches of whole pages.
+
+        `failed` gets each address whose page is gone meanwhile, and the memory's own error.
+        """
+        for start, before, after, run in self._stretches:
             for low, high in _changed(start, before, after):
-                self.memory.write(start + low, bytes(after[low:high]))
+                for first, end, error in self._write(start + low, bytes(after[low:high])):
+                    for address, size in run:
+                        if first < address + size and address < end:
+                            failed(address, error)
         self._stretches.clear()
+
+    def _write(self, start: int, content: bytes) -> Iterator[tuple[int, int, Exception]]:
+        """Write to each page that is there; give the others with their errors."""
+        end = start + len(content)
+        try:
+            self.memory.write(start, content)
+        except Exception as error:  # whatever this memory raises
+            next_page = (start | PAGE - 1) + 1
+            if next_page >= end:
+                yield start, end, error
+                return
+            yield from self._write(start, content[: next_page - start])
+            yield from self._write(next_page, content[next_page - start :])
 
 
 def _changed(start: int, before: bytes, after: bytearray) -> Iterator[tuple[int, int]]:

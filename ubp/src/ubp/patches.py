@@ -128,7 +128,7 @@ class Patches:
             refused[address] = _changed(address) if back else error
 
         edits.decide([(patch.address, len(patch.code)) for patch in patches], choose, failed)
-        edits.write()
+        edits.write(failed)
         return [patch for patch in patches if patch.address not in refused]
 
     def mask(self, address: int, code: bytes) -> bytes:

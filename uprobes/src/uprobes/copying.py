@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import ubp
 from uprobes.errors import ProbeError
-from uprobes.guard.keeper import AREA, current_handler, swap_action
+from uprobes.guard.action import current_handler, swap_action
+from uprobes.guard.keeper import AREA
 from uprobes.guard.rescue import stands_at
 from uprobes.maps import mapping_at
 from uprobes.patch.arena import Area

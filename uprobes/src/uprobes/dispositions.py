@@ -17,7 +17,8 @@ from weakref import WeakSet
 from uprobes import ptrace
 from uprobes.errors import NotMapped, ProbeError, TargetGone
 from uprobes.guard import layout
-from uprobes.guard.keeper import IGNORE, SA_RESETHAND, SIGNAL_SET_SIZE, SIGTRAP
+from uprobes.guard.action import SIGNAL_SET_SIZE, SIGTRAP
+from uprobes.guard.keeper import IGNORE, SA_RESETHAND
 from uprobes.hit import Hit
 from uprobes.location import Location
 from uprobes.probe import Probe, Uprobe

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from insn import InsnError, Method
 from ubp import Action, Plan
 from uprobes.errors import ProbeError
+from uprobes.in_place import InPlace
 from uprobes.patch.faults import jump_back
 from uprobes.point import ProbePoint
 from uprobes.probe import ProbeState
@@ -19,6 +20,7 @@ class Execution:
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
+        self.in_place = InPlace(engine)
 
     def execute(self, tracee: Tracee, point: ProbePoint, plan: Plan) -> None:
         """Execute the instruction of a probe point, unless a handler sent the thread elsewhere."""
@@ -49,7 +51,7 @@ class Execution:
             action, step = stepper.before_step(in_place, registers, tracee.operands)
         tracee.step = step
         if action is Action.STEP_IN_PLACE:
-            engine.holding.step_in_place(tracee, point.address)
+            self.in_place.step(tracee, point.address)
         elif steps_itself and plan.emulate is not None:
             engine.signals.trap_itself(tracee)
         else:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from uprobes import ptrace, waits
 from uprobes.errors import ProbeError
-from uprobes.guard.keeper import IGNORE, current_handler
+from uprobes.guard.action import current_handler
+from uprobes.guard.keeper import IGNORE
 from uprobes.inject import check_end
 from uprobes.ptrace import Request
 from uprobes.retiring import retire

@@ -15,16 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from insn import Flow
 from uprobes import lifetimes, ptrace, waits
 from uprobes.alarm import Alarm
-from uprobes.errors import ProbeError
-from uprobes.fatal import deliver
-from uprobes.ptrace import WALL, Event, Request, TrapCode
-from uprobes.signals import AGAIN, trap_waits
-from uprobes.tracee import BREAK_STATUS, CALL_STOP, State, Tracee
+from uprobes.errors import NotMapped
+from uprobes.ptrace import Event, Request, TrapCode
+from uprobes.signals import trap_waits
+from uprobes.tracee import BREAK_STATUS, State, Tracee
 from uprobes.tracer import BELL
-from uprobes.waits import is_group_stop
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
 
 AT_REST = frozenset({State.STOPPED, State.PARKED, State.GONE})
 """What a thread does that needs no asking to stop."""
-REST_EVERY, REST = 16, 0.0003
-"""After so many steps in place so many seconds are left to the threads that were held."""
 LOOK_AROUND_S = 0.02
 """How long a thread that was asked to stop is waited for without a look at the others."""
 ATTEND_S = 0.0005
@@ -50,83 +45,11 @@ class Holding:
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
-        self._steps_in_place = 0
         self._alarm = Alarm(BELL, LOOK_AROUND_S)
 
     def close(self) -> None:
         """Give back what it holds; called in the tracing thread when it is done."""
         self._alarm.close()
-
-    def step_in_place(self, tracee: Tracee, address: int) -> None:
-        """Execute an instruction where it stands while every other thread of the process is held.
-
-        A system call is only followed until it has begun, so that one that waits for another thread
-        does not wait for ever; its end needs no repair then.
-        """
-        process, step = tracee.process, tracee.step
-        assert step is not None
-        is_call = step.plan.instruction.flow is Flow.SYSTEM_CALL
-        others = self.quiesce([t for t in process.tracees.values() if t is not tracee])
-        try:
-            if tracee.state is State.GONE:
-                return  # killed by one of the others, whose exec we have waited for
-            onward, status = self._step_lifted(tracee, address, is_call=is_call)
-            if onward is AGAIN:
-                tracee.step = None
-                self.engine.on_stop(tracee.tid, status)
-            else:
-                deliver(self.engine, tracee, onward)
-        finally:
-            self._let_others_run(others)
-
-    def _let_others_run(self, others: list[Tracee]) -> None:
-        """Release the threads that were held for a step in place, those that hit something first.
-
-        Else the one that was stepped would be back before any other was looked at; and a thread
-        that is held again at once does not come to run at all.
-        """
-        turns = self.engine.turns
-        hit = [t.tid for t in others if t.pending is not None and not t.pending >> 16]
-        turns.extend(tid for tid in hit if tid not in turns)
-        self.release(others)
-        self._steps_in_place += 1
-        if others and self._steps_in_place % REST_EVERY == 0:
-            time.sleep(REST)
-
-    def _step_lifted(
-        self, tracee: Tracee, address: int, *, is_call: bool
-    ) -> tuple[int | None, int]:
-        """Step with the breakpoint out; return the signal to go on with and the last wait status.
-
-        The signal is AGAIN where the thread ended, or is about to.
-        """
-        process = tracee.process
-        lifted = process.breakpoints.at(address) is not None
-        onward: int | None = AGAIN
-        status = 0
-        group_stop = False
-        try:
-            if lifted:
-                process.breakpoints.lift(address)
-            while onward is AGAIN:
-                tracee.flush()
-                request = Request.SYSCALL if is_call else Request.SINGLESTEP
-                ptrace.call(request, tracee.tid)
-                _, status = os.waitpid(tracee.tid, WALL)
-                if not os.WIFSTOPPED(status) or status >> 16 == Event.EXIT:
-                    break
-                group_stop = group_stop or is_group_stop(status)
-                if os.WSTOPSIG(status) == CALL_STOP:
-                    tracee.step, onward = None, 0
-                else:
-                    onward = self.engine.signals.advance(tracee, status)
-        finally:
-            if lifted:
-                with contextlib.suppress(ProbeError):
-                    process.breakpoints.lower(address)
-        if group_stop:
-            tracee.interrupt()
-        return onward, status
 
     def quiesce(self, tracees: Iterable[Tracee]) -> list[Tracee]:
         """Stop all of these threads, and those that they give birth to meanwhile; return all.
@@ -343,6 +266,8 @@ class Holding:
                 elif tracee.step is not None and tracee.step.plan.copy is not None:
                     busy.add(tracee.step.plan.copy.address)
             process.reclaim(busy)
+        except NotMapped:
+            return  # the program took the slots away
         except OSError as error:
             if error.errno != errno.ESRCH:
                 raise

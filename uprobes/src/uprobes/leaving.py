@@ -3,10 +3,11 @@
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from uprobes import ptrace, waits
-from uprobes.errors import ProbeError
+from uprobes.errors import ProbeError, TargetGone
 from uprobes.guard.keeper import AREA
 from uprobes.guard.rescue import Remains, adopt, unfinished_guards
 from uprobes.patch.removing import unmap_leftover
@@ -127,27 +128,39 @@ class Leaving:
 
     def let_go(self) -> None:
         """Leave every process and let all threads run on without us; the loop ends."""
+        try:
+            self._for_each(self._remove_programs)
+            for tracee in self.engine.holding.quiesce(list(self.engine.tracees.values())):
+                self.engine.sleeping.unpark(tracee)
+                self._settle(tracee)
+            self._for_each(self.free_caller)
+            self._for_each(lambda process: retire(self.engine, process))
+            for tracee in list(self.engine.tracees.values()):
+                self._release(tracee)
+            self.engine.tracees.clear()
+            for process in list(self.engine.processes.values()):
+                process.end()
+            self.engine.processes.clear()
+        finally:
+            self.engine.finished = True
+
+    def _for_each(self, work: Callable[["Process"], object]) -> None:
+        """Do something with every process, whether one of them ends meanwhile or not."""
         for process in list(self.engine.processes.values()):
-            for installed in list(process.installed):
-                if not installed.stays:
-                    self.engine.installer.remove(process, installed)
-            unmap_leftover(self.engine, process)
-        for tracee in self.engine.holding.quiesce(list(self.engine.tracees.values())):
-            self.engine.sleeping.unpark(tracee)
-            self._settle(tracee)
-        for process in list(self.engine.processes.values()):
-            self.free_caller(process)
-            retire(self.engine, process)
-        for tracee in list(self.engine.tracees.values()):
-            if tracee is not self.engine.current:
-                self.engine.sleeping.run_unheld(tracee)
-            status = tracee.pending or 0
-            number = 0 if status >> 16 else os.WSTOPSIG(status)
-            with contextlib.suppress(OSError):
-                self.engine.signals.leave_call(tracee, status)
-            tracee.detach(0 if number == CALL_STOP else number)
-        self.engine.tracees.clear()
-        for process in list(self.engine.processes.values()):
-            process.end()
-        self.engine.processes.clear()
-        self.engine.finished = True
+            with contextlib.suppress(TargetGone):
+                work(process)
+
+    def _remove_programs(self, process: "Process") -> None:
+        for installed in list(process.installed):
+            if not installed.stays:
+                self.engine.installer.remove(process, installed)
+        unmap_leftover(self.engine, process)
+
+    def _release(self, tracee: Tracee) -> None:
+        if tracee is not self.engine.current:
+            self.engine.sleeping.run_unheld(tracee)
+        status = tracee.pending or 0
+        number = 0 if status >> 16 else os.WSTOPSIG(status)
+        with contextlib.suppress(OSError):
+            self.engine.signals.leave_call(tracee, status)
+        tracee.detach(0 if number == CALL_STOP else number)

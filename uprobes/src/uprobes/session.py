@@ -1,5 +1,6 @@
 """One traced target from attach or spawn to its end: the tracing thread, the run, the detach."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -261,7 +262,8 @@ class Session:
         def everywhere(what: Callable[[Process, Installed], object]) -> None:
             def work() -> None:
                 for process in list(self._engine.processes.values()):
-                    what(process, installed)
+                    with contextlib.suppress(TargetGone):  # the others have it still
+                        what(process, installed)
 
             self._quietly(work)
 

@@ -6,14 +6,16 @@ the breakpoint is out (a thread may have been stopped by it just before); a fram
 before its trampoline is on the stack.
 """
 
+import contextlib
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uprobes.errors import CannotMap, ProbeError
+from uprobes.errors import CannotMap, NotMapped, ProbeError, TargetGone
 from uprobes.guard import layout
+from uprobes.guard.action import SIGTRAP, swap_action
 from uprobes.guard.layout import POINT, Field, GuardCode
 from uprobes.ptrace import ALL_SIGNALS
 from uprobes.seccomp import Wish
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from uprobes.process import Process
     from uprobes.tracee import Tracee
 
-SIGTRAP = 5
-SIGNAL_SET_SIZE = 8
 IGNORE = 1
 SA_ONSTACK, SA_RESETHAND = 0x0800_0000, 0x8000_0000
 CALLS: tuple[Wish, ...] = (
@@ -124,8 +124,9 @@ class Guard:
 
     def covers_default(self) -> bool:
         """Tell whether the program had no handler of its own, and did not ignore the signal."""
-        at = self.base + layout.OLD_ACTION.offset
-        return not self.process.memory.word(at)
+        with contextlib.suppress(NotMapped):  # the program took it away
+            return not self.word(layout.OLD_ACTION)
+        return False
 
     @property
     def programs_action(self) -> bytes:
@@ -209,7 +210,15 @@ class Guard:
             swap_action(process, current)  # the program has set one of its own since
 
     def _write(self, field: Field, value: int) -> None:
-        self.process.memory.write(self.base + field.offset, struct.pack("<Q", value))
+        self._put(self.base + field.offset, struct.pack("<Q", value))
+
+    def _put(self, at: int, content: bytes) -> None:
+        """Write to a table; a program that took their memory away does not outlive us."""
+        try:
+            self.process.memory.write(at, content)
+        except (NotMapped, TargetGone):
+            self.process.guard = None
+            self.process.unguarded = "the program took the guard's memory away"
 
     # -- tables ---------------------------------------------------------------------------------
 
@@ -273,7 +282,7 @@ class Guard:
         self.rows = rows
         self._buffer ^= 1
         at = self._table()
-        self.process.memory.write(at, layout.pack_points(rows))
+        self._put(at, layout.pack_points(rows))
         self._write(layout.POINTS_AT, at)
 
     def _table(self) -> int:
@@ -295,7 +304,7 @@ class Guard:
         for name, value in fields.items():
             row[name] = value
         at = self._table() + 8 + index * POINT.itemsize
-        self.process.memory.write(at, row.tobytes())
+        self._put(at, row.tobytes())
 
     def set_trampoline(self, address: int) -> None:
         """Say where the return trampoline stands."""
@@ -307,7 +316,7 @@ class Guard:
         if listed == self._areas:
             return
         self._areas = listed
-        self.process.memory.write(self.base + layout.AREAS.offset, layout.pack_areas(listed))
+        self._put(self.base + layout.AREAS.offset, layout.pack_areas(listed))
         self._write(layout.AREAS_USED, min(len(listed), layout.MOST_AREAS))
 
     def cover_frame(self, place: int, original: int) -> None:
@@ -322,28 +331,6 @@ class Guard:
                 )
             self._places[place] = index
         at = self.base + layout.FRAMES + index * layout.FRAME_SIZE
-        self.process.memory.write(at, struct.pack("<QQ", place, original))
+        self._put(at, struct.pack("<QQ", place, original))
         if index + 1 == len(self._places):
             self._write(layout.FRAMES_USED, index + 1)
-
-
-def current_handler(process: "Process") -> int:
-    """Return the handler of SIGTRAP that is in place now; needs a stopped thread."""
-    handler: int = layout.ACTION.unpack(swap_action(process, None))[0]
-    return handler
-
-
-def swap_action(process: "Process", action: bytes | None) -> bytes:
-    """Exchange a process's disposition of SIGTRAP and return the former one; needs a stopped
-    thread. None only asks.
-
-    The kernel can't store that in a page which the program may not write, so it goes through the
-    stack of the thread that makes the call.
-    """
-    with process.borrowed_stack(2 * layout.ACTION_SIZE) as stack:
-        old_at = stack + layout.ACTION_SIZE
-        if action is not None:
-            process.memory.write(stack, action)
-        given = 0 if action is None else stack
-        process.call("rt_sigaction", SIGTRAP, given, old_at, SIGNAL_SET_SIZE)
-        return process.memory.read(old_at, layout.ACTION_SIZE)
