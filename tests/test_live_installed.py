@@ -184,6 +184,26 @@ def test_an_installation_that_fails_half_way_leaves_nothing(victim, monkeypatch,
     assert kinds.finish()[0][2] == "wrong 0"
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_installation_that_is_refused_whole_leaves_nothing(victim, others):
+    """Not even the tables that programs of returns need, unless others need them."""
+    kinds = victim("kinds", 2, 0)
+    kinds.go()
+    kinds.wait_for("running")
+    with uprobes.attach(kinds.pid) as target:
+        point = kinds.spec("push_rbp")
+        used = [target.install([(point, COUNT)], returns=True) for _ in range(others)]
+        target.register(kinds.spec("call_near"), lambda hit: None)  # the guard stays
+        before = live.mappings(kinds.pid)
+        refused = target.install([("libc:_setjmp", COUNT)], returns=True)
+        assert (refused.sites, len(refused.refused)) == ([], 1)
+        assert live.mappings(kinds.pid) == before
+        for installed in used:
+            live.until(lambda each=installed: min(hits(each).values()) > 100, "hits")
+    kinds.go()
+    assert kinds.finish()[0][2] == "wrong 0"
+
+
 def test_nothing_is_installed_at_a_place_that_holds_no_code(victim):
     kinds = victim("kinds", 1, 1)
     with uprobes.attach(kinds.pid) as target:

@@ -86,7 +86,15 @@ class Installer:
             # The tables of calls, and what puts return addresses back before any unwinding.
             base = [Wanted(location, None, Kind.UNWINDER) for location in unwinders]
             self._install(process, base, files, None, None, CallTables())
-        return self._install(process, wanted, files, layout, note, None)
+        installed = None
+        try:
+            installed = self._install(process, wanted, files, layout, note, None)
+        finally:
+            if installed is None or not installed.sites:
+                for item in list(process.installed):
+                    if item is installed or item.calls is not None:
+                        self.remove(process, item)  # the tables only where nobody needs them
+        return installed
 
     def _install(
         self,
