@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import ubp
 from uprobes.errors import ProbeError
-from uprobes.guard.action import current_handler, swap_action
+from uprobes.guard.action import handler_of, swap_action
 from uprobes.guard.keeper import AREA
 from uprobes.guard.rescue import stands_at
 from uprobes.maps import mapping_at
@@ -88,7 +88,7 @@ def _take_guard(child: "Process", parent: "Process", tid: int) -> None:
             if not (parent.guard.covers_default() and child.guard.handles(child.pid)):
                 # The copy may be from just before the handler was put in.
                 present = swap_action(child, None)
-                if current_handler(child) != child.guard.made.handler:
+                if handler_of(present) != child.guard.made.handler:
                     child.guard.stand_before(present)
             return
         if _has(child, base):

@@ -41,7 +41,7 @@ def take_in_sharing(engine: "Engine", process: "Process") -> None:
             held = engine.holding.quiesce(tracees)
             if not _share(process.pid, child):
                 _let_go(engine, process, held)
-            elif _waits_for_child(process, thread):
+            elif thread in engine.tracees and _waits_for_child(engine.tracees[thread]):
                 engine.tracees[thread].vforking = True
             engine.holding.release(held)
 
@@ -55,14 +55,14 @@ def _let_go(engine: "Engine", process: "Process", tracees: list[Tracee]) -> None
             tracee.detach(0 if status >> 16 else os.WSTOPSIG(status))
 
 
-def _waits_for_child(process: "Process", tid: int) -> bool:
+def _waits_for_child(tracee: Tracee) -> bool:
     """Tell whether a thread is in a system call that lasts until its child has memory of its own.
 
     That child is stopped: it can't end just now.
     """
     try:
-        words = Path(f"/proc/{process.pid}/task/{tid}/syscall").read_text().split()
-        return int(words[0]) in process.machine.vforks
+        words = Path(f"/proc/{tracee.tid}/syscall").read_text().split()
+        return int(words[0]) in tracee.machine.vforks
     except (OSError, ValueError):
         return False  # it runs, or has ended
 

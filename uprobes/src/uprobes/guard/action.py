@@ -13,7 +13,12 @@ SIGNAL_SET_SIZE = 8
 
 def current_handler(process: "Process") -> int:
     """Return the handler of SIGTRAP that is in place now; needs a stopped thread."""
-    handler: int = layout.ACTION.unpack(swap_action(process, None))[0]
+    return handler_of(swap_action(process, None))
+
+
+def handler_of(action: bytes) -> int:
+    """Return the handler in a struct kernel_sigaction."""
+    handler: int = layout.ACTION.unpack(action)[0]
     return handler
 
 

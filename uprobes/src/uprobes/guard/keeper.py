@@ -15,7 +15,7 @@ import numpy as np
 
 from uprobes.errors import CannotMap, NotMapped, ProbeError, TargetGone
 from uprobes.guard import layout
-from uprobes.guard.action import SIGTRAP, swap_action
+from uprobes.guard.action import SIGTRAP, handler_of, swap_action
 from uprobes.guard.layout import POINT, Field, GuardCode
 from uprobes.ptrace import ALL_SIGNALS
 from uprobes.seccomp import Wish
@@ -204,7 +204,7 @@ class Guard:
     def _restore(self, process: "Process") -> None:
         old = process.memory.read(self.base + layout.OLD_ACTION.offset, layout.ACTION_SIZE)
         current = swap_action(process, old)
-        handler = layout.ACTION.unpack(current)[0]
+        handler = handler_of(current)
         # No handler may also be what the kernel left at a breakpoint met with SIGTRAP blocked.
         if handler != self.made.handler and (handler or not self.process.loses_guard):
             swap_action(process, current)  # the program has set one of its own since
