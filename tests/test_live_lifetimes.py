@@ -297,6 +297,7 @@ def test_a_tracer_takes_over_while_a_vfork_child_is_there(victim):
         die_with_a_probe_in(started)
     with uprobes.attach(started.pid):
         pass
+    live.until(lambda: live.tracer_of(started.pid) == 0, "nobody traces it")
     started.check_untouched()
     started.go()
     assert started.finish() == (["waiting", "sum 8"], 0)
