@@ -30,11 +30,16 @@ PAUSE = 0.001
 def attempts(
     engine: "Engine", process: "Process", needed: Callable[[], object]
 ) -> Iterator[int]:
-    """Count attempts as long as one is needed, and let the threads go on before each one more."""
+    """Count attempts as long as one is needed, and let the threads go on before each one more.
+
+    Those of a stopped program do not: there is no other attempt then.
+    """
     for attempt in range(TRIES):
         if not needed():
             return
         if attempt:
+            if all(tracee.state is State.LISTENING for tracee in process.tracees.values()):
+                return
             engine.holding.attend(process, PAUSE * 2 ** (attempt - 1))
         yield attempt
 
