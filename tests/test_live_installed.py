@@ -428,3 +428,32 @@ def test_a_tracer_killed_while_programs_come_and_go_leaves_what_the_next_one_und
     said, code = kinds.finish()
     assert code == 0
     assert "wrong 0" in said
+
+
+def test_a_program_does_not_take_the_place_of_a_probe_that_waits_for_its_object(
+    victim, tmp_path, needs
+):
+    """The object may be mapped, and nobody have been told yet."""
+    library = tmp_path / "libone.so"
+    options = f"-O2 -shared -fPIC -o {library} {live.VICTIMS / 'library.c'}"
+    subprocess.run([needs("gcc", package="gcc"), *options.split()], check=True)
+    loads = victim("anything", library)
+    with uprobes.attach(loads.pid) as target:
+        waiting = target.register("libone:lib_probed", lambda hit: None)
+        assert waiting.pending
+        loads.process.stdin.write(b"begin l\n")
+        loads.wait_for("begun")
+        refused = 0
+        for _ in range(400):
+            try:
+                made = target.install([("libone:lib_probed", COUNT)])
+            except uprobes.ProbeError:
+                continue
+            refused += len(made.refused)
+            made.remove()
+        loads.said.clear()
+        loads.process.stdin.write(b"end\n")
+        loads.wait_for("ended")
+        [count] = [line for line in loads.said if line.startswith("lib_probed")]
+        assert sum(probe.hits for probe in waiting.probes) == int(count.split()[1]) > 10
+        assert refused > 0

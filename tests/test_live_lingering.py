@@ -60,7 +60,8 @@ def in_slots(victim):
     """Tell how many threads of a stopped victim are in slots."""
     fresh = set(live.executable_mappings(victim.pid)) - set(victim.mappings)
     areas = [(row[0], row[1]) for row in fresh if row[1] - row[0] < LARGE]
-    return sum(start <= ip < end for ip in places(victim.pid) for start, end in areas)
+    standing = [ip for ip in places(victim.pid) if ip is not None]
+    return sum(start <= ip < end for ip in standing for start, end in areas)
 
 
 @contextlib.contextmanager

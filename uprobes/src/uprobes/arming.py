@@ -35,6 +35,7 @@ from uprobes.refusals import (
     unprobeable,
 )
 from uprobes.status import has_shadow_stack
+from uprobes.unloading import has_program
 
 if TYPE_CHECKING:
     from uprobes.engine import Engine
@@ -79,7 +80,8 @@ class Arming:
                 self._refuse(probe, shadowed(location), refused)
                 continue
             address = location.address
-            if address in process.sites and process.sites[address].kind is not Kind.UNWINDER:
+            site = process.sites.get(address)
+            if site is not None and site.kind is not Kind.UNWINDER and has_program(process, site):
                 self._refuse(probe, occupied(location), refused)
             elif address in points:
                 self._join(points[address], probe, refused)

@@ -9,6 +9,7 @@ from uprobes.maps import VSYSCALL, Mapping
 from uprobes.methods import choose
 from uprobes.point import ProbePoint
 from uprobes.probe import Probe
+from uprobes.process import Process
 
 
 def unfit(mapping: Mapping | None, address: int, spec: str) -> ProbeError | None:
@@ -134,3 +135,15 @@ def shadowed(location: Location) -> ProbeError:
         code="shadow-stack",
         hint="start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK, or probe entries only",
     )
+
+
+def judge_at(process: Process, location: Location) -> insn.Verdict | ProbeError:
+    """Say what may be done at a location, or why nothing can be said."""
+    try:
+        return process.judge(location.address)
+    except insn.InsnError as error:
+        return ProbeError(
+            error.why, spec=location.spec, address=location.address, code=str(error.code)
+        )
+    except ProbeError as error:
+        return error

@@ -1,5 +1,6 @@
 """All probes of one target: what is in, what was refused, what waits for its object."""
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -13,11 +14,14 @@ from uprobes.location import Location, Resolution, Resolver
 from uprobes.maps import has_memory
 from uprobes.probe import Probe, ProbeState
 from uprobes.process import Process
+from uprobes.refusals import judge_at
 from uprobes.wishes import Pending, Wish, taken_out
 from uprobes.wording import ProbeOptions
 
 Wanted = list[tuple[Probe, Location]]
 NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
+LOOKS = 3
+"""So often it is looked where an object is that other threads look for as well."""
 
 
 @dataclass(slots=True)
@@ -234,6 +238,16 @@ class Registrations:
                 self._pending += [wish.for_process(process) for wish in waiting]
             self.arm_pending(process)
 
+    def awaited(self, process: Process) -> set[int]:
+        """Return where probes are about to be put that wait for an object: it is mapped already."""
+        with self._lock:
+            specs = {i.spec for i in self._pending if i.pid == process.pid and not i.given_up}
+        found: list[Location] = []
+        for spec in specs:
+            with contextlib.suppress(ProbeError):
+                found += self.resolve(spec, process.pid).locations
+        return {location.address for location in found}
+
     def arm_pending(self, process: Process) -> None:
         """Try everything that waits in a process once more: objects were mapped."""
         with self._lock:
@@ -249,7 +263,7 @@ class Registrations:
                 continue
             registration = item.registration
             try:
-                resolution = self.resolve(item.spec, process.pid)
+                resolution = self._resolve_now(item.spec, process)
                 if resolution.pending:
                     still.append(item)
                     continue
@@ -276,6 +290,16 @@ class Registrations:
                         probe.state = ProbeState.REFUSED if why else ProbeState.GONE
                         probe.error = why or probe.error
         self._pending += still
+
+    def _resolve_now(self, spec: str | int, process: Process) -> Resolution:
+        """Resolve by what is mapped now: another thread may have looked just before."""
+        for _ in range(LOOKS):
+            resolution = self.resolve(spec, process.pid)
+            homes = [(at, process.mapping_at(at.address)) for at in resolution.locations]
+            if all(home is not None and home.path.startswith(at.path) for at, home in homes):
+                break
+            self.resolver.forget(process.pid)
+        return resolution
 
     @staticmethod
     def _refuse(process: Process, registration: Registration, errors: Sequence[ProbeError]) -> None:
@@ -319,16 +343,5 @@ class Registrations:
         for spec in [specs] if isinstance(specs, str) else specs:
             resolution = self.resolve(spec, process.pid)
             results += [(Location(error.address or 0, spec), error) for error in resolution.refused]
-            results += [(location, _judge(process, location)) for location in resolution.locations]
+            results += [(place, judge_at(process, place)) for place in resolution.locations]
         return results
-
-
-def _judge(process: Process, location: Location) -> Verdict | ProbeError:
-    try:
-        return process.judge(location.address)
-    except InsnError as error:
-        return ProbeError(
-            error.why, spec=location.spec, address=location.address, code=str(error.code)
-        )
-    except ProbeError as error:
-        return error

@@ -12,8 +12,9 @@ from uprobes.collector import resting_collector
 from uprobes.errors import HANDLER_RAISED, ProbeError
 from uprobes.hit import Hit
 from uprobes.location import Location, Resolver
+from uprobes.patch.choosing import HANDLED
 from uprobes.patch.installed import Installed
-from uprobes.patch.site import Kind, Wanted
+from uprobes.patch.site import Kind, Wanted, refusal
 from uprobes.pausing import pause, resume
 from uprobes.policies import Policy, Request
 from uprobes.predicate import compile_condition
@@ -215,9 +216,21 @@ class Target(Watched):
         if not wanted and refused:
             raise refused[0]
         unwinders = self._unwinders() if returns else []
-        installed = self._tracer.call(
-            lambda: installer.install(self._process(), wanted, resolver, unwinders, layout, note)
-        )
+
+        def install() -> Installed:
+            process = self._process()
+            left, awaited = wanted, self._registrations.awaited(process)
+            while True:
+                taken = [each for each in left if each.address in awaited]
+                refused.extend(refusal(each.location, HANDLED) for each in taken)
+                left = [each for each in left if each not in taken]
+                made = installer.install(process, left, resolver, unwinders, layout, note)
+                awaited = self._registrations.awaited(process)
+                if awaited.isdisjoint(site.address for site in made.sites):
+                    return made
+                installer.remove(process, made)  # the object was mapped just now
+
+        installed = self._tracer.call(install)
         installed.refused += refused
         path = self._program
         library = any(site.location.path != path for site in installed.sites)

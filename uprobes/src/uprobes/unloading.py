@@ -4,7 +4,9 @@ Other memory may be mapped at the same addresses by now. A probe point knows the
 in; one that lies in another mapping now, or in none, is gone.
 """
 
+from uprobes.errors import NotMapped
 from uprobes.maps import Mapping, mapping_at
+from uprobes.patch.site import Site
 from uprobes.point import ProbePoint
 from uprobes.probe import Probe, ProbeState
 from uprobes.process import Process
@@ -61,7 +63,29 @@ def _forget_sites(process: Process) -> None:
     for address, site in list(process.sites.items()):
         mapping = mapping_at(mappings, address)
         if mapping is None or not mapping.path.startswith(site.location.path):
-            del process.sites[address]
-            process.points.pop(address, None)
-            process.breakpoints.forget([address])
-            process.breakpoints.patches.drop([patch.address for patch in site.patches])
+            _forget_site(process, site)
+
+
+def _forget_site(process: Process, site: Site) -> None:
+    del process.sites[site.address]
+    process.points.pop(site.address, None)
+    process.breakpoints.forget([site.address])
+    process.breakpoints.patches.drop([patch.address for patch in site.patches])
+
+
+def has_program(process: Process, site: Site) -> bool:
+    """Tell whether a program is there still; one whose object was unmapped, and mapped again at
+    the same place, is forgotten, though nobody may have told us yet.
+    """
+    address = site.address
+    patch = process.breakpoints.patches.covering(address)
+    try:
+        if patch is not None:
+            there = process.memory.read(patch.address, len(patch.code)) == patch.code
+        else:
+            there = bool(process.breakpoints.stands(address))
+    except NotMapped:
+        there = False
+    if not there:
+        _forget_site(process, site)
+    return there
