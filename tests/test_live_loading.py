@@ -85,3 +85,19 @@ def test_another_library_at_the_same_address_is_left_alone(victim, libraries):
     assert [p.hits for p in by_name.probes] == [1]
     loads.go()
     assert loads.finish()[1] == 0
+
+
+@pytest.mark.concurrent
+def test_what_is_registered_while_its_library_comes_and_goes_is_known(victim, libraries):
+    """It may be in and out again before whoever registered it could look."""
+    loads = victim("anything", libraries[0])
+    loads.process.stdin.write(b"begin l\n")
+    loads.wait_for("begun")
+    with uprobes.attach(loads.pid) as target:
+        for _ in range(250):
+            made = target.register(["libone:lib_probed"], lambda hit: None)
+            assert made.pending or made.probes or made.refused  # in the order that they change
+            made.unregister()
+        assert not target.pending
+    loads.process.stdin.write(b"end\n")
+    loads.wait_for("ended")

@@ -20,8 +20,8 @@ from uprobes.wording import ProbeOptions
 
 Wanted = list[tuple[Probe, Location]]
 NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
-LOOKS = 3
-"""So often it is looked where an object is that other threads look for as well."""
+OUT = frozenset((ProbeState.UNREGISTERED, ProbeState.REFUSED))
+LOOKS = 3  # another thread may have looked just before an object was mapped
 
 
 @dataclass(slots=True)
@@ -47,8 +47,8 @@ class Registration:
 
     def unregister(self) -> None:
         """Take all of its probes out, and stop waiting for the pending ones."""
+        self.owner.forget_pending(self)  # first: what is pending may be armed meanwhile
         self.owner.unregister(self.probes)
-        self.owner.forget_pending(self)
 
 
 def _subject(error: ProbeError) -> tuple[str, str | None, str]:
@@ -171,8 +171,11 @@ class Registrations:
         if not wanted:
             return []
         self._ask(tuple(location for _, location in wanted))
+        waited = any(probe.state is ProbeState.PENDING for probe, _ in wanted)
         refused = self._do_arm(process, wanted)
-        armed = [probe for probe, _ in wanted if probe.state is ProbeState.ARMED]
+        # What came in may be out by now: its object is unmapped again, or its handler has raised.
+        out = OUT | {ProbeState.PENDING} if waited else OUT
+        armed = [probe for probe, _ in wanted if probe.state not in out]
         with self._lock:
             for listed in (registration.probes, self.probes):
                 known = set(map(id, listed))
@@ -195,9 +198,7 @@ class Registrations:
     def forget_pending(self, registration: Registration) -> None:
         """Stop waiting for the objects that a registration waits for."""
         with self._lock:
-            self._pending = [
-                item for item in self._pending if item.registration is not registration
-            ]
+            self._pending = [p for p in self._pending if p.registration is not registration]
             self._wishes = [wish for wish in self._wishes if wish.registration is not registration]
             registration.pending.clear()
 
@@ -256,7 +257,7 @@ class Registrations:
     def _arm_pending(self, process: Process) -> None:
         waiting = [item for item in self._pending if item.pid == process.pid]
         self._pending = [item for item in self._pending if item.pid != process.pid]
-        still: list[Pending] = []
+        still, found = list[Pending](), list[Pending]()
         ready: dict[int, tuple[Registration, list[tuple[Probe, Location]]]] = {}
         for item in waiting:
             if item.given_up:
@@ -267,8 +268,6 @@ class Registrations:
                 if resolution.pending:
                     still.append(item)
                     continue
-                if item.spec in registration.pending:
-                    registration.pending.remove(item.spec)
                 self._refuse(process, registration, resolution.refused)
                 locations = self._uncovered(process, registration, resolution.locations)
                 made = [(item.make(location), location) for location in locations]
@@ -277,6 +276,7 @@ class Registrations:
                 )
             except ProbeError as error:
                 self._refuse(process, registration, [error])
+            found.append(item)
         for registration, wanted in ready.values():
             why: ProbeError | None = None
             try:
@@ -289,6 +289,9 @@ class Registrations:
                     if probe.state is ProbeState.PENDING:  # or the process has died of something
                         probe.state = ProbeState.REFUSED if why else ProbeState.GONE
                         probe.error = why or probe.error
+        for item in found:  # only now: whoever looks meanwhile finds it as what it was
+            if item.spec in item.registration.pending:
+                item.registration.pending.remove(item.spec)
         self._pending += still
 
     def _resolve_now(self, spec: str | int, process: Process) -> Resolution:
